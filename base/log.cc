@@ -1,0 +1,81 @@
+#include "base/log.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+
+#include "base/clock.h"
+
+namespace tidemark::log {
+namespace {
+
+std::atomic<Level> g_level{Level::info};
+std::atomic<Format> g_format{Format::text};
+
+// One sink for the life of the process; it locks around each line.
+spdlog::logger& logger() {
+  static const auto instance = [] {
+    auto made = std::make_shared<spdlog::logger>(
+        "tidemark", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made->set_pattern("%v");
+    made->set_level(spdlog::level::trace);
+    made->flush_on(spdlog::level::trace);
+    return made;
+  }();
+  return *instance;
+}
+
+std::string_view name_of(Level level) {
+  switch (level) {
+    case Level::debug: return "debug";
+    case Level::info: return "info";
+    case Level::warn: return "warn";
+    case Level::error: return "error";
+    case Level::off: return "off";
+  }
+  return "?";
+}
+
+std::string escape(std::string_view text, bool json) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    if (json && (c == '"' || c == '\\')) {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+void set_level(Level level) { g_level = level; }
+void set_format(Format format) { g_format = format; }
+bool enabled(Level level) { return level >= g_level.load() && level != Level::off; }
+
+Result<Level> parse_level(std::string_view text) {
+  for (const Level level : {Level::debug, Level::info, Level::warn, Level::error, Level::off})
+    if (name_of(level) == text) return level;
+  return Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a log level", text))
+      .with_hint("one of debug, info, warn, error, off");
+}
+
+void write(Level level, std::string_view message) {
+  const std::string time = format_time(Clock::system().now());
+  if (g_format == Format::json) {
+    logger().info(fmt::format(R"({{"time":"{}","level":"{}","message":"{}"}})", time,
+                              name_of(level), escape(message, true)));
+    return;
+  }
+  logger().info(fmt::format("{} {:5} {}", time, name_of(level), escape(message, false)));
+}
+
+}  // namespace tidemark::log

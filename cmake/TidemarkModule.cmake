@@ -1,0 +1,59 @@
+# tm_module, tm_program, tm_test: what every folder's CMakeLists.txt is made of.
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(tm_options INTERFACE)
+target_compile_options(tm_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
+  -Wold-style-cast -Woverloaded-virtual -Wimplicit-fallthrough -Wsuggest-override -Werror
+  -fvisibility=hidden -fvisibility-inlines-hidden -fno-omit-frame-pointer
+  -fstack-protector-strong)
+# Release with checks and symbols: small enough for backtraces, -g1 keeps the build lean.
+target_compile_options(tm_options INTERFACE $<$<CONFIG:Release>:-O2 -g1>)
+# librbd and librados export their own copy of Boost 1.74: nothing of ours may be bound to it.
+target_compile_definitions(tm_options INTERFACE BOOST_ASIO_DISABLE_VISIBILITY BOOST_ASIO_NO_DEPRECATED)
+target_link_options(tm_options INTERFACE -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/hide.map)
+target_include_directories(tm_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_link_libraries(tm_options INTERFACE Threads::Threads)
+find_program(MOLD mold)
+if(MOLD)
+  target_link_options(tm_options INTERFACE -fuse-ld=mold)
+endif()
+
+if(TIDEMARK_SANITIZE STREQUAL "address")
+  target_compile_options(tm_options INTERFACE -fsanitize=address,undefined
+    -fno-sanitize-recover=undefined -D_GLIBCXX_ASSERTIONS -O1)
+  target_link_options(tm_options INTERFACE -fsanitize=address,undefined)
+elseif(TIDEMARK_SANITIZE STREQUAL "thread")
+  target_compile_options(tm_options INTERFACE -fsanitize=thread -Wno-tsan -O1)
+  target_link_options(tm_options INTERFACE -fsanitize=thread)
+elseif(NOT TIDEMARK_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "TIDEMARK_SANITIZE is 'address', 'thread' or empty")
+else()
+  target_compile_definitions(tm_options INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+endif()
+
+# tm_module(NAME store SRCS a.cc ... DEPS tidemark::base ... PRIVATE_DEPS RocksDB::rocksdb-shared)
+function(tm_module)
+  cmake_parse_arguments(M "" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(tm_${M_NAME} STATIC ${M_SRCS})
+  add_library(tidemark::${M_NAME} ALIAS tm_${M_NAME})
+  target_link_libraries(tm_${M_NAME} PUBLIC tm_options ${M_DEPS} PRIVATE ${M_PRIVATE_DEPS})
+endfunction()
+
+# tm_test(NAME store_test SRCS a_test.cc ... DEPS tidemark::store LABELS unit TIMEOUT 60)
+# One ctest entry per program.
+function(tm_test)
+  cmake_parse_arguments(T "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  add_executable(${T_NAME} ${T_SRCS})
+  target_link_libraries(${T_NAME} PRIVATE tm_options ${T_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${T_NAME} PRIVATE TM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${T_NAME} COMMAND ${T_NAME})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT})
+endfunction()

@@ -1,0 +1,130 @@
+// RBD images through librbd's C API: connections, images, snapshots, asynchronous reads and writes.
+// The only folder that includes librbd; no type of it leaves.
+//
+// Errors: librbd's negative errno becomes an Error in one place (rbd_error): `not_found`,
+// `already_exists`, `permission_denied`, `refused` (read-only, busy, watched), `unavailable`,
+// `deadline_exceeded` (the cluster did not answer), `resource_exhausted`.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/asset.h"
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace tidemark {
+
+struct CephConfig {
+  std::string conf;         // path of ceph.conf
+  std::string user;         // "tidemark", without "client."
+  std::chrono::seconds connect_timeout{15};
+  std::chrono::seconds operation_timeout{120};  // of one RADOS operation; then `deadline_exceeded`
+};
+
+// A connection to a cluster. Safe from any thread; must outlive the images opened through it.
+class CephCluster {
+ public:
+  static Result<std::shared_ptr<CephCluster>> connect(const CephConfig& config);
+  ~CephCluster();
+  std::string fsid() const;
+  // Names of the images in a pool (and namespace).
+  Result<std::vector<std::string>> list_images(const std::string& pool, const std::string& ns);
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+  explicit CephCluster(std::unique_ptr<Impl> impl);
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+struct SnapshotInfo {
+  std::uint64_t id = 0;
+  std::string name;
+  std::uint64_t size_bytes = 0;
+  bool user = true;  // in the user namespace: neither of a group, nor of a mirror, nor in the trash
+};
+
+// What an image is, as kept in a point and given back on restore.
+struct ImageInfo {
+  std::string id;  // librbd's image id: tells a re-created image from its predecessor
+  std::uint64_t size_bytes = 0;
+  unsigned order = 22;                 // object size is 2^order
+  std::uint64_t stripe_unit = 0, stripe_count = 1;
+  std::uint64_t features = 0;
+  std::uint64_t flags = 0;             // of what is open (head or snapshot)
+  std::string data_pool;               // empty: none
+  std::string parent;                  // "pool/ns/image@snap" for people; empty: not a clone
+  std::uint64_t parent_overlap = 0;    // of what is open
+  std::map<std::string, std::string> metadata;  // rbd image-meta
+  bool object_map_usable() const;      // fast-diff and object-map on, and no invalid flag
+};
+
+struct CreateImage {
+  std::uint64_t size_bytes = 0;
+  unsigned order = 22;
+  std::uint64_t stripe_unit = 0, stripe_count = 0;  // 0: the default
+  std::optional<std::uint64_t> features;            // nothing: the cluster's default
+  std::string data_pool;
+  std::map<std::string, std::string> metadata;
+};
+
+// An open image, at its head or at one snapshot. Safe from any thread. Destroying it waits for the
+// operations under way.
+class RbdImage {
+ public:
+  // Called on a librbd thread, exactly once per operation. Must not block.
+  using Done = std::function<void(Status)>;
+
+  static Result<std::unique_ptr<RbdImage>> open_read_only(std::shared_ptr<CephCluster> cluster,
+                                                          const RbdImageName& name);
+  static Result<std::unique_ptr<RbdImage>> open_read_write(std::shared_ptr<CephCluster> cluster,
+                                                           const RbdImageName& name);
+  // At the snapshot with this id (never looked up by name: names are reused). `not_found` where it is
+  // gone.
+  static Result<std::unique_ptr<RbdImage>> open_snapshot(std::shared_ptr<CephCluster> cluster,
+                                                         const RbdImageName& name,
+                                                         std::uint64_t snapshot_id);
+  static Status create(CephCluster& cluster, const RbdImageName& name, const CreateImage& what);
+  // `not_found` where there is none; `refused` where it has snapshots or is in use.
+  static Status remove(CephCluster& cluster, const RbdImageName& name);
+  ~RbdImage();
+
+  const RbdImageName& name() const;
+  std::uint64_t size() const;
+  Result<ImageInfo> info();
+  Result<std::vector<SnapshotInfo>> snapshots();
+  // REQUIRES (both): opened at the head, read-write. The new snapshot's id.
+  Result<std::uint64_t> create_snapshot(const std::string& name);
+  // Removes by id after checking that the id still carries `name`; success where it is gone.
+  Status remove_snapshot(std::uint64_t id, const std::string& name);
+  Status resize(std::uint64_t size_bytes);
+  // True where a client other than this one has the image open.
+  Result<bool> watched_by_others();
+
+  // `into` must stay valid until `done`. Reads past the end are an error.
+  void read(std::uint64_t offset, ByteSpan into, Done done);
+  // `data` must stay valid until `done`.
+  void write(std::uint64_t offset, ByteView data, Done done);
+  // Afterwards the range reads as zeros, whatever librbd's discard granularity is.
+  void write_zeroes(std::uint64_t offset, std::uint64_t size, Done done);
+  Status flush();
+  Status read_sync(std::uint64_t offset, ByteSpan into);
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+  explicit RbdImage(std::unique_ptr<Impl> impl);
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tidemark
