@@ -1,5 +1,7 @@
 #include "base/bytes.h"
 
+#include "base/assert.h"
+
 namespace tidemark {
 namespace {
 
@@ -98,6 +100,7 @@ ByteView ByteReader::sized(std::size_t max_size) {
 }
 
 std::size_t ByteReader::count(std::size_t min_item_size) {
+  TM_CHECK(min_item_size > 0);
   const std::uint64_t n = varint();
   if (!failed_ && n <= remaining() / min_item_size) return static_cast<std::size_t>(n);
   failed_ = true;

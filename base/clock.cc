@@ -150,8 +150,10 @@ std::string format_time(Timestamp t) {
   const auto as_time_t = static_cast<std::time_t>(seconds);
   std::tm tm{};
   ::gmtime_r(&as_time_t, &tm);
-  std::array<char, 32> date{};
-  std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &tm);
+  std::array<char, 96> date{};
+  // strftime's %Y does not pad: a year below 1000 would not be a time that anybody reads back.
+  std::snprintf(date.data(), date.size(), "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
+                tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
   if (fraction == 0) return std::string(date.data()) + "Z";
   std::array<char, 16> decimals{};
   std::snprintf(decimals.data(), decimals.size(), ".%06dZ", static_cast<int>(fraction));
@@ -169,8 +171,9 @@ Result<Timestamp> parse_time(std::string_view text, Timestamp now) {
 }
 
 Result<std::chrono::microseconds> parse_duration(std::string_view text) {
-  const Error wrong = Error(ErrorCode::invalid_argument, "'" + std::string(text) + "' is not a duration")
-                          .with_hint("write 30s, 15m, 2h, 7d, 1w or a sum such as 1h30m");
+  const Error wrong =
+      Error(ErrorCode::invalid_argument, "'" + std::string(text) + "' is not a duration")
+          .with_hint("write 30s, 15m, 2h, 7d, 1w or a sum such as 1h30m");
   static constexpr double kMaxUs = 1000.0 * 366 * 86400 * kSecondUs;
   double total = 0;
   if (text.empty()) return wrong;
@@ -191,13 +194,21 @@ Result<std::chrono::microseconds> parse_duration(std::string_view text) {
 }
 
 std::string format_duration(std::chrono::microseconds d) {
+  if (d == std::chrono::microseconds::min()) d = -std::chrono::microseconds::max();
   if (d.count() < 0) return "-" + format_duration(-d);
   if (d < std::chrono::seconds(10) && d.count() % kSecondUs != 0) {
     std::array<char, 32> text{};
+    // Three digits say enough, but never as "1e-05", which is not a duration.
+    if (d < std::chrono::milliseconds(1)) {
+      std::snprintf(text.data(), text.size(), "0.%06d", static_cast<int>(d.count()));
+      const std::string_view digits = text.data();
+      return std::string(digits.substr(0, digits.find_last_not_of('0') + 1)) + "s";
+    }
     std::snprintf(text.data(), text.size(), "%.3gs", static_cast<double>(d.count()) / kSecondUs);
     return text.data();
   }
-  std::int64_t rest = (d.count() + kSecondUs / 2) / kSecondUs;
+  const std::int64_t half_up = d.count() % kSecondUs >= kSecondUs / 2 ? 1 : 0;
+  std::int64_t rest = d.count() / kSecondUs + half_up;
   std::string out;
   for (const Unit& unit : kUnits) {
     if (unit.name == "w" || unit.name == "ms") continue;
@@ -223,24 +234,33 @@ std::string format_bytes(std::uint64_t bytes) {
 }
 
 Result<std::uint64_t> parse_bytes(std::string_view text) {
-  const Error wrong = Error(ErrorCode::invalid_argument, "'" + std::string(text) + "' is not a size")
-                          .with_hint("write 4096, 512KiB, 400MiB or 2GiB");
+  const Error wrong =
+      Error(ErrorCode::invalid_argument, "'" + std::string(text) + "' is not a size")
+          .with_hint("write 4096, 512KiB, 400MiB or 2GiB");
+  // Whole numbers stay whole: a double holds 53 bits of them.
+  std::uint64_t whole = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
+  const bool is_whole =
+      error == std::errc() && (end == text.data() + text.size() || *end != '.');
   const auto value = take_number(text);
   if (!value) return wrong;
   while (take(text, ' ')) {
   }
-  double scale = 1;
+  std::uint64_t scale = 1;
   if (!text.empty() && text != "B") {
-    static constexpr std::string_view kPrefixes = "KMGTP";
+    static constexpr std::string_view kPrefixes = "KMGTPE";
     const char prefix = text.front() == 'k' ? 'K' : text.front();
     const auto at = kPrefixes.find(prefix);
     text.remove_prefix(1);
-    if (at == std::string_view::npos || (!text.empty() && text != "iB" && text != "B" && text != "i"))
+    if (at == std::string_view::npos ||
+        (!text.empty() && text != "iB" && text != "B" && text != "i"))
       return wrong;
     for (std::size_t i = 0; i <= at; ++i) scale *= 1024;
   }
-  if (*value * scale >= 9.2e18) return wrong;
-  return static_cast<std::uint64_t>(*value * scale);
+  static constexpr double kMax = 9.2e18;
+  const double scaled = *value * static_cast<double>(scale);
+  if (!(scaled < kMax)) return wrong;
+  return is_whole ? whole * scale : static_cast<std::uint64_t>(scaled);
 }
 
 }  // namespace tidemark

@@ -37,7 +37,8 @@ class Clock {
 std::string format_time(Timestamp t);
 
 // What operators write: RFC 3339 ("2026-11-22T09:30:00Z", any offset, fraction), the same with a
-// space and without zone or seconds (UTC), a date alone, or a span before now ("-2h", "-90m", "-3d").
+// space and without zone or seconds (UTC), a date alone, or a span before now ("-2h", "-90m",
+// "-3d").
 Result<Timestamp> parse_time(std::string_view text, Timestamp now);
 
 // "90s", "15m", "2h", "7d", "1w", and sums such as "1h30m". Never negative.

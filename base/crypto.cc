@@ -88,7 +88,10 @@ Digest sha256(ByteView data) {
 Digest hmac_sha256(ByteView key, ByteView data) {
   Digest digest;
   unsigned size = 0;
-  TM_CHECK(HMAC(sha256_md(), key.data(), checked_int(key.size()), data.data(), data.size(),
+  // No key at all is a key; a null pointer would be taken for a missing one.
+  static constexpr std::uint8_t kNothing = 0;
+  const std::uint8_t* const from = key.empty() ? &kNothing : key.data();
+  TM_CHECK(HMAC(sha256_md(), from, checked_int(key.size()), data.data(), data.size(),
                 digest.bytes.data(), &size) != nullptr);
   return digest;
 }
@@ -135,14 +138,16 @@ Result<Bytes> aes_gcm_open(const SecretKey& key, const GcmNonce& nonce, ByteView
   TM_CHECK(EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_GCM_SET_TAG, kGcmTagBytes, tag.data()) == 1);
   int last = 0;
   if (EVP_DecryptFinal_ex(ctx.get(), plain.data() + n, &last) != 1)
-    return Error(ErrorCode::corruption, "authentication failed: wrong key, or the bytes were altered");
+    return Error(ErrorCode::corruption,
+                 "authentication failed: wrong key, or the bytes were altered");
   return plain;
 }
 
 Result<SecretKey> scrypt(std::string_view passphrase, ByteView salt, unsigned log_n, unsigned r,
                          unsigned p) {
   static constexpr std::uint64_t kMemoryBytesMax = 1ULL << 30;
-  if (log_n < 1 || log_n > 30 || r < 1 || r > 64 || p < 1 || p > 16 ||
+  // RFC 7914 asks for N < 2^(128 * r / 8).
+  if (log_n < 1 || log_n > 30 || r < 1 || r > 64 || p < 1 || p > 16 || log_n >= 16 * r ||
       (128ULL * r << log_n) > kMemoryBytesMax)
     return Error(ErrorCode::invalid_argument, "scrypt parameters are out of range");
   std::array<std::uint8_t, SecretKey::kSize> out{};

@@ -78,8 +78,8 @@ void aes_gcm_seal(const SecretKey& key, const GcmNonce& nonce, ByteView aad, Byt
 Result<Bytes> aes_gcm_open(const SecretKey& key, const GcmNonce& nonce, ByteView aad,
                            ByteView sealed);
 
-// A key from a passphrase by scrypt (RFC 7914); memory use is 128 * r * 2^log_n bytes, refused above
-// 1 GiB, since the parameters come from a file.
+// A key from a passphrase by scrypt (RFC 7914); memory use is 128 * r * 2^log_n bytes, refused
+// above 1 GiB, since the parameters come from a file.
 Result<SecretKey> scrypt(std::string_view passphrase, ByteView salt, unsigned log_n, unsigned r,
                          unsigned p);
 

@@ -67,7 +67,8 @@ Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t size) {
 }
 
 Result<Bytes> read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  TM_TRY(const Fd fd, open_file(path, O_RDONLY));
+  // Opening a FIFO would wait for a writer, before fstat() can tell that it is one.
+  TM_TRY(const Fd fd, open_file(path, O_RDONLY | O_NONBLOCK));
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return errno_error(errno, "stat " + path.string());
   if (!S_ISREG(st.st_mode))

@@ -57,8 +57,8 @@ using StoreId = FixedId<struct StoreTag, 16>;
 // Random, chosen by the store when a session is opened.
 using SessionId = FixedId<struct SessionTag, 16>;
 
-// Ids are uniformly distributed already: their first bytes are the hash. Ids under the key cannot be
-// chosen by a tenant; where they could be (no encryption), tables hold what one process wrote.
+// Ids are uniformly distributed already: their first bytes are the hash. Ids under the key cannot
+// be chosen by a tenant; where they could be (no encryption), tables hold what one process wrote.
 struct IdHash {
   template <class Tag, std::size_t N>
   std::size_t operator()(const FixedId<Tag, N>& id) const {

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "base/text.h"
 
 namespace tidemark::log {
 namespace {
@@ -39,15 +40,25 @@ std::string_view name_of(Level level) {
   return "?";
 }
 
+// Control characters (C0, DEL, C1) and bytes that are not UTF-8 become \u00xx, so that a line is
+// one line on every terminal, and JSON in every parser.
 std::string escape(std::string_view text, bool json) {
   std::string out;
   out.reserve(text.size());
-  for (const char c : text) {
+  std::size_t valid = utf8_prefix(text);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const auto byte = static_cast<unsigned char>(c);
+    const bool stray = i == valid;
+    if (stray) valid = i + 1 + utf8_prefix(text.substr(i + 1));
+    const bool c1 = !stray && byte == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
     if (json && (c == '"' || c == '\\')) {
       out += '\\';
       out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    } else if (c1) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[++i]));
+    } else if (byte < 0x20 || byte == 0x7f || stray) {
+      out += fmt::format("\\u{:04x}", byte);
     } else {
       out += c;
     }

@@ -17,7 +17,8 @@
 
 namespace tidemark {
 
-// A FIFO of at most `capacity` items between threads. Safe for any number of producers and consumers.
+// A FIFO of at most `capacity` items between threads. Safe for any number of producers and
+// consumers.
 template <class T>
 class BoundedQueue {
  public:
@@ -38,6 +39,17 @@ class BoundedQueue {
   std::optional<T> pop() {
     std::unique_lock lock(mutex_);
     ready_.wait(lock, [&] { return closed_ || !items_.empty(); });
+    if (items_.empty()) return std::nullopt;
+    T item = std::move(items_.front());
+    items_.pop_front();
+    lock.unlock();
+    room_.notify_one();
+    return item;
+  }
+
+  // An item if one is queued at this moment.
+  std::optional<T> try_pop() {
+    std::unique_lock lock(mutex_);
     if (items_.empty()) return std::nullopt;
     T item = std::move(items_.front());
     items_.pop_front();
@@ -75,8 +87,8 @@ class Budget {
  public:
   explicit Budget(std::uint64_t capacity) : capacity_(capacity) {}
 
-  // Waits until `amount` fits. An amount above the capacity waits until it is alone. False where the
-  // budget was aborted: nothing was taken.
+  // Waits until `amount` fits. An amount above the capacity waits until it is alone. False where
+  // the budget was aborted: nothing was taken.
   bool acquire(std::uint64_t amount);
   void release(std::uint64_t amount);
   void abort();
@@ -92,8 +104,8 @@ class Budget {
   bool aborted_ = false;               // guarded by mutex_
 };
 
-// Threads with one common fate: the first error is kept, and `on_failure` is run once so that it can
-// abort the queues the others wait on. Used by one thread.
+// Threads with one common fate: the first error is kept, and `on_failure` is run once so that it
+// can abort the queues the others wait on. Used by one thread.
 class ThreadGroup {
  public:
   explicit ThreadGroup(std::function<void()> on_failure) : on_failure_(std::move(on_failure)) {}
@@ -106,6 +118,8 @@ class ThreadGroup {
   // Reports a failure from outside the group's threads. Safe from any thread.
   void fail(Error error);
   bool failed() const;
+  // The first failure so far, if any. Safe from any thread.
+  Status failure() const;
   // Waits for all threads; the first failure, if any.
   Status join();
 
@@ -114,6 +128,20 @@ class ThreadGroup {
   mutable std::mutex mutex_;
   std::optional<Error> first_error_;  // guarded by mutex_
   std::vector<std::thread> threads_;
+};
+
+// Counts operations whose ends come by callback, so that an owner can wait for the last of them
+// before it goes away. Safe from any thread.
+class InFlight {
+ public:
+  void begin();
+  void end();
+  void wait_for_none();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable none_;
+  std::uint64_t count_ = 0;  // guarded by mutex_
 };
 
 // Sleeps unless or until `stop` is requested. False where it was.

@@ -34,16 +34,26 @@ ErrorCode code_of_errno(int errnum) {
     case EPERM:
     case EACCES: return ErrorCode::permission_denied;
     case EINVAL:
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP:
+    case ERANGE:
     case ENAMETOOLONG: return ErrorCode::invalid_argument;
     case ENOSPC:
     case EDQUOT:
     case ENOMEM:
+    case EFBIG:
+    case ENFILE:
     case EMFILE: return ErrorCode::resource_exhausted;
     case ETIMEDOUT: return ErrorCode::deadline_exceeded;
     case EAGAIN:
     case EBUSY:
     case ECONNREFUSED:
     case ECONNRESET:
+    case ECONNABORTED:
+    case ENOTCONN:
+    case ENETDOWN:
+    case EHOSTDOWN:
     case EPIPE:
     case ENETUNREACH:
     case EHOSTUNREACH:
@@ -51,7 +61,9 @@ ErrorCode code_of_errno(int errnum) {
     case ECANCELED: return ErrorCode::cancelled;
     case EILSEQ:
     case EBADMSG: return ErrorCode::corruption;
+    case ENOTEMPTY:
     case EROFS: return ErrorCode::refused;
+    case ENOSYS:
     case EOPNOTSUPP: return ErrorCode::unsupported;
     default: return ErrorCode::internal;
   }

@@ -56,4 +56,20 @@ function(tm_test)
     set(T_TIMEOUT 120)
   endif()
   set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT})
+  foreach(label ${T_LABELS})
+    set_property(GLOBAL APPEND PROPERTY TM_TESTS_${label} ${T_NAME})
+  endforeach()
+endfunction()
+
+# tm_cluster_test(NAME changes_test SRCS ... DEPS ... TIMEOUT 300)
+# As tm_test, for programs that need real Ceph clusters. ctest boots two before the first of them and
+# removes them after the last (tests/cluster/); TM_TEST_CEPH_CONF and TM_TEST_CEPH_CONF_B are the
+# paths of their ceph.conf. One such program runs at a time.
+function(tm_cluster_test)
+  cmake_parse_arguments(T "" "NAME" "" ${ARGN})
+  tm_test(${ARGN} LABELS cluster)
+  set_tests_properties(${T_NAME} PROPERTIES
+    FIXTURES_REQUIRED clusters
+    RESOURCE_LOCK clusters
+    ENVIRONMENT "TM_TEST_CEPH_CONF=${CMAKE_BINARY_DIR}/clusters/a/ceph.conf;TM_TEST_CEPH_CONF_B=${CMAKE_BINARY_DIR}/clusters/b/ceph.conf")
 endfunction()

@@ -1,11 +1,14 @@
 #include "store/keys.h"
 
+#include <algorithm>
+
+#include "base/assert.h"
+
 namespace tidemark {
 namespace {
 
 constexpr std::string_view kDescriptorMagic = "TMSTORE1";
 constexpr std::uint16_t kDescriptorVersion = 1;
-constexpr std::size_t kSlotsMax = 32;
 constexpr std::size_t kSlotNameBytesMax = 255;
 constexpr std::size_t kWrappedBytes = SecretKey::kSize + kGcmTagBytes;
 constexpr std::string_view kKeyFileMagic = "tidemark-key-1 ";
@@ -34,7 +37,8 @@ void wrap(KeySlot& slot, const SecretKey& slot_key, const SecretKey& master) {
 
 Result<SecretKey> unwrap(const KeySlot& slot, const SecretKey& slot_key) {
   TM_TRY(Bytes plain, aes_gcm_open(slot_key, kSlotNonce, slot_aad(slot), slot.wrapped));
-  if (plain.size() != SecretKey::kSize) return Error(ErrorCode::corruption, "key slot: wrong length");
+  if (plain.size() != SecretKey::kSize)
+    return Error(ErrorCode::corruption, "key slot: wrong length");
   SecretKey master{ByteView(plain)};
   wipe(plain);
   return master;
@@ -42,6 +46,12 @@ Result<SecretKey> unwrap(const KeySlot& slot, const SecretKey& slot_key) {
 
 SecretKey file_slot_key(const KeySlot& slot, const SecretKey& file_key) {
   return hkdf(file_key, slot.salt, "tidemark key file slot 1");
+}
+
+// A name too long to be read back would make the whole descriptor unreadable.
+std::string slot_name(std::string name) {
+  name.resize(std::min(name.size(), kSlotNameBytesMax));
+  return name;
 }
 
 Error no_slot_opens(std::string_view what) {
@@ -87,7 +97,9 @@ ChunkId StoreKeys::chunk_id(ByteView plain) const {
   return ChunkId::from(digest.view());
 }
 
-SecretKey StoreKeys::pack_key(ByteView salt) const { return hkdf(pack_key_, salt, "tidemark pack 1"); }
+SecretKey StoreKeys::pack_key(ByteView salt) const {
+  return hkdf(pack_key_, salt, "tidemark pack 1");
+}
 
 SecretKey StoreKeys::meta_key(const PointId& point) const {
   return hkdf(meta_key_, point.view(), "tidemark point 1");
@@ -109,6 +121,7 @@ StoreKeys StoreKeys::clone() const {
 }
 
 Bytes encode(const StoreDescriptor& descriptor) {
+  TM_CHECK(descriptor.slots.size() <= StoreDescriptor::kSlotsMax);
   ByteWriter w;
   w.raw(kDescriptorMagic);
   w.u16(kDescriptorVersion);
@@ -118,6 +131,7 @@ Bytes encode(const StoreDescriptor& descriptor) {
   w.raw(descriptor.key_id.view());
   w.varint(descriptor.slots.size());
   for (const KeySlot& slot : descriptor.slots) {
+    TM_CHECK(slot.name.size() <= kSlotNameBytesMax && slot.wrapped.size() == kWrappedBytes);
     w.u8(static_cast<std::uint8_t>(slot.type));
     w.sized(slot.name);
     w.u8(slot.scrypt_log_n);
@@ -139,17 +153,19 @@ Result<StoreDescriptor> decode_store_descriptor(ByteView bytes) {
   r.raw(kDescriptorMagic.size());
   if (r.u16() != kDescriptorVersion)
     return Error(ErrorCode::unsupported, "store descriptor: made by a newer version");
-  if (sha256(bytes.first(bytes.size() - Digest::kSize)) !=
-      Digest::from(bytes.last(Digest::kSize)))
+  if (sha256(bytes.first(bytes.size() - Digest::kSize)) != Digest::from(bytes.last(Digest::kSize)))
     return damaged;
   StoreDescriptor descriptor;
-  descriptor.encrypted = r.u8() != 0;
+  const std::uint8_t encrypted = r.u8();
+  descriptor.encrypted = encrypted == 1;
   descriptor.id = StoreId::read(r);
   descriptor.created_us = static_cast<std::int64_t>(r.u64());
   descriptor.key_id = Digest::read(r);
-  const std::uint64_t slots = r.varint_max(kSlotsMax);
+  const std::uint64_t slots = r.varint_max(StoreDescriptor::kSlotsMax);
   for (std::uint64_t i = 0; i < slots && r.ok(); ++i) descriptor.slots.push_back(read_slot(r));
-  if (!r.done()) return damaged;
+  // Without encryption there is no key that could have an id or a slot.
+  const bool keyless = descriptor.key_id.is_null() && descriptor.slots.empty();
+  if (!r.done() || encrypted > 1 || (!descriptor.encrypted && !keyless)) return damaged;
   return descriptor;
 }
 
@@ -162,16 +178,18 @@ Result<SecretKey> parse_key_file(std::string_view text) {
     text.remove_suffix(1);
   if (!text.starts_with(kKeyFileMagic))
     return Error(ErrorCode::invalid_argument, "not a Tidemark key file");
-  const auto bytes = from_hex(text.substr(kKeyFileMagic.size()));
+  auto bytes = from_hex(text.substr(kKeyFileMagic.size()));
   if (!bytes || bytes->size() != SecretKey::kSize)
     return Error(ErrorCode::invalid_argument, "key file: damaged");
-  return SecretKey(*bytes);
+  SecretKey key{ByteView(*bytes)};
+  wipe(*bytes);
+  return key;
 }
 
 KeySlot make_key_file_slot(const SecretKey& master, const SecretKey& file_key, std::string name) {
   KeySlot slot;
   slot.type = KeySlot::Type::key_file;
-  slot.name = std::move(name);
+  slot.name = slot_name(std::move(name));
   random_bytes(slot.salt);
   wrap(slot, file_slot_key(slot, file_key), master);
   return slot;
@@ -182,7 +200,7 @@ Result<KeySlot> make_passphrase_slot(const SecretKey& master, std::string_view p
   if (passphrase.empty()) return Error(ErrorCode::invalid_argument, "the passphrase is empty");
   KeySlot slot;
   slot.type = KeySlot::Type::passphrase;
-  slot.name = std::move(name);
+  slot.name = slot_name(std::move(name));
   slot.scrypt_log_n = kScryptLogN;
   slot.scrypt_r = kScryptR;
   slot.scrypt_p = kScryptP;
@@ -203,14 +221,19 @@ Result<SecretKey> open_with_key_file(const StoreDescriptor& descriptor, const Se
 
 Result<SecretKey> open_with_passphrase(const StoreDescriptor& descriptor,
                                        std::string_view passphrase) {
+  Error failure = no_slot_opens("the passphrase");
   for (const KeySlot& slot : descriptor.slots) {
     if (slot.type != KeySlot::Type::passphrase) continue;
-    TM_TRY(const SecretKey key,
-           scrypt(passphrase, slot.salt, slot.scrypt_log_n, slot.scrypt_r, slot.scrypt_p));
-    auto master = unwrap(slot, key);
+    auto key = scrypt(passphrase, slot.salt, slot.scrypt_log_n, slot.scrypt_r, slot.scrypt_p);
+    if (!key) {
+      // One slot that cannot be tried must not keep the others shut.
+      failure = std::move(key).error().context("key slot '" + slot.name + "'");
+      continue;
+    }
+    auto master = unwrap(slot, *key);
     if (master && matches(descriptor, *master)) return master;
   }
-  return no_slot_opens("the passphrase");
+  return failure;
 }
 
 }  // namespace tidemark

@@ -2,8 +2,8 @@
 //
 // A store has one random master key. It is never written down in clear: each key slot holds a copy,
 // wrapped under a key that comes from a passphrase (scrypt) or from a key file. From the master key
-// follow, by HKDF: the key of chunk ids, the key from which each pack's own key is derived, the key of
-// point records and the key of their private part.
+// follow, by HKDF: the key of chunk ids, the key from which each pack's own key is derived, the key
+// of point records and the key of their private part.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +59,7 @@ struct KeySlot {
 // What the blob "store" of a backend says: who the store is and how its key is guarded.
 struct StoreDescriptor {
   static constexpr std::string_view kBlobName = "store";
+  static constexpr std::size_t kSlotsMax = 32;
   StoreId id;
   std::int64_t created_us = 0;
   bool encrypted = true;
@@ -66,6 +67,7 @@ struct StoreDescriptor {
   std::vector<KeySlot> slots;
 };
 
+// REQUIRES: no more than kSlotsMax slots, each made by one of the functions below.
 Bytes encode(const StoreDescriptor& descriptor);
 Result<StoreDescriptor> decode_store_descriptor(ByteView bytes);
 
@@ -73,12 +75,16 @@ Result<StoreDescriptor> decode_store_descriptor(ByteView bytes);
 std::string format_key_file(const SecretKey& key);
 Result<SecretKey> parse_key_file(std::string_view text);
 
-// Wraps the master key. The slot's key is used for this one wrapping only.
+// Wraps the master key. The slot's key is used for this one wrapping only. A name of more than 255
+// bytes is cut.
 KeySlot make_key_file_slot(const SecretKey& master, const SecretKey& file_key, std::string name);
 Result<KeySlot> make_passphrase_slot(const SecretKey& master, std::string_view passphrase,
                                      std::string name);
-// The master key, from whichever slot the secret opens; `permission_denied` where none does.
+// The master key, from whichever slot the secret opens; `permission_denied` where none does. Where
+// a passphrase opens none, but a slot could not be tried (not enough memory, scrypt parameters out
+// of range), that slot's error.
 Result<SecretKey> open_with_key_file(const StoreDescriptor& descriptor, const SecretKey& file_key);
-Result<SecretKey> open_with_passphrase(const StoreDescriptor& descriptor, std::string_view passphrase);
+Result<SecretKey> open_with_passphrase(const StoreDescriptor& descriptor,
+                                       std::string_view passphrase);
 
 }  // namespace tidemark

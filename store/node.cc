@@ -10,14 +10,18 @@
 namespace tidemark {
 namespace {
 
+// A node is closed once it holds kNodeBytesSoftMax, of which a reference counts for more than its
+// id: that many, and those of the entry that filled it. Bounds what a few bytes per reference
+// decode to.
+constexpr std::size_t kNodeRefsMax = kNodeBytesSoftMax / ChunkId::kSize + kTreeEntryRefsMax;
+
 Error damaged(const char* what) {
   return Error(ErrorCode::corruption, std::string("tree node: ") + what);
 }
 
 std::size_t shared_prefix(std::string_view a, std::string_view b) {
-  const auto [end, unused] = std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(
-                                                                      std::min(a.size(), b.size())),
-                                           b.begin());
+  const auto [end, unused] = std::mismatch(
+      a.begin(), a.begin() + static_cast<std::ptrdiff_t>(std::min(a.size(), b.size())), b.begin());
   return static_cast<std::size_t>(end - a.begin());
 }
 
@@ -67,8 +71,16 @@ void encode_inner(const TreeNode& node, ByteWriter& clear, ByteWriter& body) {
   }
 }
 
+bool has_duplicates(std::vector<ChunkId> ids) {
+  std::sort(ids.begin(), ids.end());
+  return std::adjacent_find(ids.begin(), ids.end()) != ids.end();
+}
+
 void decode_leaf(ByteReader& r, const std::vector<ChunkId>& table, TreeNode& node) {
   const std::size_t items = r.count(4);
+  if (items > kNodeItemsMax || has_duplicates(table)) return r.fail();
+  std::size_t refs_left = kNodeRefsMax;
+  std::size_t used = 0;  // ids of the table, which stand in the order of first use
   std::string previous;
   for (std::size_t i = 0; i < items && r.ok(); ++i) {
     TreeEntry entry;
@@ -77,19 +89,23 @@ void decode_leaf(ByteReader& r, const std::vector<ChunkId>& table, TreeNode& nod
     const ByteView value = r.sized(kTreeValueBytesMax);
     entry.value.assign(value.begin(), value.end());
     const std::size_t refs = r.count(1);
-    if (refs > kTreeEntryRefsMax) return r.fail();
+    if (refs > kTreeEntryRefsMax || refs > refs_left) return r.fail();
+    refs_left -= refs;
+    entry.refs.reserve(refs);
     for (std::size_t k = 0; k < refs && r.ok(); ++k) {
       const std::uint64_t at = r.varint();
-      if (at >= table.size()) return r.fail();
+      if (at >= table.size() || at > used) return r.fail();
+      if (at == used) ++used;
       entry.refs.push_back(table[static_cast<std::size_t>(at)]);
     }
     node.entries.push_back(std::move(entry));
   }
+  if (used != table.size()) r.fail();
 }
 
 void decode_inner(ByteReader& r, const std::vector<ChunkId>& table, TreeNode& node) {
   const std::size_t items = r.count(3);
-  if (items != table.size()) return r.fail();
+  if (items != table.size() || items > kNodeItemsMax) return r.fail();
   std::string previous;
   for (std::size_t i = 0; i < items && r.ok(); ++i) {
     TreeChild child;

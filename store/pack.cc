@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/assert.h"
+#include "store/tree.h"
 
 namespace tidemark {
 namespace {
@@ -15,7 +16,7 @@ constexpr std::array<std::uint8_t, 8> kTrailerMagicBytes = {'T', 'M', 'P', 'K', 
 constexpr std::uint16_t kPackVersion = 1;
 constexpr std::uint16_t kFlagEncrypted = 1;
 constexpr std::size_t kSaltBytes = 32;
-constexpr std::size_t kKeyIdBytes = 16;  // the first bytes of the key id are enough to tell keys apart
+constexpr std::size_t kKeyIdBytes = 16;  // enough of the key id to tell keys apart
 // An index entry: id, kind, codec, and three varints of at least a byte each.
 constexpr std::size_t kIndexEntryBytesMin = 32 + 1 + 1 + 1 + 1;
 
@@ -49,7 +50,8 @@ Result<Bytes> decompress(ByteView from, std::size_t plain_size) {
 // the store loses.
 constexpr std::size_t worth_storing(std::size_t plain) { return plain - plain / 16; }
 
-// A quick look before compressing all: where three samples of 4 KiB do not shrink, the rest will not.
+// A quick look before compressing all: where three samples of 4 KiB do not shrink, the rest will
+// not.
 bool looks_incompressible(ByteView plain) {
   static constexpr std::size_t kSample = 4096;
   if (plain.size() < 16 * kSample) return false;
@@ -129,8 +131,9 @@ PackWriter::~PackWriter() = default;
 
 void PackWriter::begin() {
   entries_.clear();
+  // Without a key there is nothing to salt, and equal blobs make equal packs.
   std::array<std::uint8_t, kSaltBytes> salt{};
-  random_bytes(salt);
+  if (keys_.encrypted()) random_bytes(salt);
   ByteWriter w;
   w.raw(kHeaderMagicBytes);
   w.u16(kPackVersion);
@@ -193,6 +196,7 @@ PackWriter::Pack PackWriter::finish() {
   TM_CHECK(trailer.size() == kPackTrailerBytes);
   append(bytes_, index.bytes());
   append(bytes_, trailer.bytes());
+  TM_CHECK(bytes_.size() <= kPackBytesMax);  // nobody would read it
   Pack pack;
   pack.id = PackId::from(sha256(bytes_).view());
   pack.bytes = std::move(bytes_);
@@ -215,9 +219,11 @@ Result<PackIndex> parse_pack_index(ByteView tail, std::uint64_t pack_size) {
   const std::uint32_t count = trailer.u32();
   const Digest digest = Digest::read(trailer);
   const std::uint16_t version = trailer.u16();
-  trailer.raw(6);
+  const bool reserved_in_use = !is_all_zero(trailer.raw(6));
   if (!std::ranges::equal(trailer.raw(8), kTrailerMagicBytes)) return pack_error("no trailer");
-  if (version != kPackVersion) return Error(ErrorCode::unsupported, "pack: made by a newer version");
+  if (version != kPackVersion)
+    return Error(ErrorCode::unsupported, "pack: made by a newer version");
+  if (reserved_in_use) return pack_error("reserved bytes are in use");
   if (index_offset < kPackHeaderBytes || index_offset > pack_size ||
       index_offset + index_size + kPackTrailerBytes != pack_size || count > kPackEntriesMax ||
       count > index_size / kIndexEntryBytesMin)
@@ -251,11 +257,11 @@ Result<PackIndex> parse_pack_index(ByteView tail, std::uint64_t pack_size) {
 }
 
 Status check_pack_header(ByteView header) {
-  if (header.size() < kPackHeaderBytes ||
-      !std::ranges::equal(header.first(8), kHeaderMagicBytes))
+  if (header.size() < kPackHeaderBytes || !std::ranges::equal(header.first(8), kHeaderMagicBytes))
     return pack_error("not a pack");
   ByteReader r(header.subspan(8));
-  if (r.u16() != kPackVersion) return Error(ErrorCode::unsupported, "pack: made by a newer version");
+  if (r.u16() != kPackVersion)
+    return Error(ErrorCode::unsupported, "pack: made by a newer version");
   if ((r.u16() & ~kFlagEncrypted) != 0)
     return Error(ErrorCode::unsupported, "pack: uses what this version does not know");
   if (r.u32() != kPackHeaderBytes) return pack_error("impossible header");
@@ -290,7 +296,8 @@ Result<Bytes> decode_blob(const StoreKeys& keys, ByteView header, const PackEntr
   Bytes opened;
   if (sealed) {
     const SecretKey key = keys.pack_key(header.subspan(32, kSaltBytes));
-    TM_TRY(opened, aes_gcm_open(key, nonce_of(entry.ordinal), blob_aad(header, entry, clear), body));
+    TM_TRY(opened,
+           aes_gcm_open(key, nonce_of(entry.ordinal), blob_aad(header, entry, clear), body));
     body = opened;
   }
   if (clear.size() > entry.plain_size) return pack_error("a blob has an impossible length");
@@ -316,6 +323,7 @@ Result<NodeRefs> parse_node_refs(ByteView stored) {
   ByteReader r(clear);
   NodeRefs out;
   out.level = r.u8();
+  if (out.level > kTreeLevelMax) return Error(ErrorCode::corruption, "tree node: impossible level");
   const std::size_t count = r.count(ChunkId::kSize);
   out.refs.reserve(count);
   for (std::size_t i = 0; i < count; ++i) out.refs.push_back(ChunkId::read(r));

@@ -1,8 +1,9 @@
 // Packs: many chunks and tree nodes in one immutable blob. Format: docs/format/pack.md.
 //
-// A pack is  header | blobs | index | trailer.  The index stands in clear, so that a store without the
-// key can find, check and collect what it keeps; the blobs are compressed and, where the store is
-// encrypted, sealed under a key that belongs to this pack alone.
+// A pack is  header | blobs | index | trailer.  The index stands in clear, so that a store without
+// the key can find, check and collect what it keeps; the blobs are compressed and, where the store
+// is encrypted, sealed under a key that belongs to this pack alone. Without encryption equal blobs
+// in equal order make equal packs.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ namespace tidemark {
 enum class BlobKind : std::uint8_t { chunk = 1, node = 2 };
 enum class Codec : std::uint8_t { raw = 0, zstd = 1 };
 
-// The most plain bytes of one chunk or node, and the most a pack may hold: bounds for whoever reads.
+// The most plain bytes of one chunk or node, and the most a pack may hold: bounds for whoever
+// reads.
 inline constexpr std::uint32_t kBlobPlainBytesMax = 8 * kMiB;
 inline constexpr std::uint64_t kPackBytesMax = 64 * kMiB;
 // Where a writer closes a pack.
@@ -56,8 +58,8 @@ struct EncodedBlob {
   Bytes body;   // the rest of the plain bytes, compressed as `codec` says
 };
 
-// Compresses `plain` (skipping what does not shrink), decodes the result again and compares it, so that
-// a codec's bug cannot reach the store. `clear_size` leading bytes stay outside the body.
+// Compresses `plain` (skipping what does not shrink), decodes the result again and compares it, so
+// that a codec's bug cannot reach the store. `clear_size` leading bytes stay outside the body.
 // REQUIRES: id is the id of `plain`, plain.size() <= kBlobPlainBytesMax.
 Result<EncodedBlob> encode_blob(const ChunkId& id, BlobKind kind, ByteView plain,
                                 std::size_t clear_size, int zstd_level);
@@ -70,7 +72,7 @@ class PackWriter {
   ~PackWriter();
 
   void add(const EncodedBlob& blob);
-  // Bytes that finish() would return now.
+  // No less than what finish() would return now.
   std::uint64_t size() const;
   std::size_t count() const { return entries_.size(); }
   const std::vector<PackEntry>& entries() const { return entries_; }
@@ -91,9 +93,9 @@ class PackWriter {
   std::vector<PackEntry> entries_;
 };
 
-// Reads the index of a pack from its last bytes. `tail` must end where the pack ends; `pack_size` is
-// the size of the whole. Where `tail` is too short, `missing` is set to the number of bytes needed and
-// the result is empty.
+// Reads the index of a pack from its last bytes. `tail` must end where the pack ends; `pack_size`
+// is the size of the whole. Where `tail` is too short, `tail_needed` is set to the number of bytes
+// needed and the result is empty.
 struct PackIndex {
   std::vector<PackEntry> entries;
   std::size_t tail_needed = 0;  // not 0: call again with so many last bytes

@@ -1,5 +1,7 @@
 #include "store/record.h"
 
+#include "store/tree.h"
+
 namespace tidemark {
 namespace {
 
@@ -103,7 +105,12 @@ Result<PointRecord> decode_point_record(ByteView bytes) {
   const ByteView meta = r.sized(kRecordMetaBytesMax);
   record.sealed_meta.assign(meta.begin(), meta.end());
   record.mac = Digest::read(r);
-  if (!r.done() || record.id.is_null()) return damaged("damaged");
+  if (!r.done() || record.id.is_null() || record.root.level > kTreeLevelMax)
+    return damaged("damaged");
+  if (record.kind == PointKind::volume && record.region_bytes == 0)
+    return damaged("a volume without a size of regions");
+  const bool no_entries = record.root.level == 0 && record.root.entries == 0;
+  if (record.root.id.is_null() && !no_entries) return damaged("an empty tree with entries");
   return record;
 }
 
@@ -124,8 +131,8 @@ Bytes seal_meta(std::string_view json, const PointId& point, const StoreKeys& ke
 
 Result<std::string> open_meta(const PointRecord& record, const StoreKeys& keys) {
   if (!keys.encrypted()) return std::string(as_text(record.sealed_meta));
-  auto plain = aes_gcm_open(keys.meta_key(record.id), kMetaNonce, record.id.view(),
-                            record.sealed_meta);
+  auto plain =
+      aes_gcm_open(keys.meta_key(record.id), kMetaNonce, record.id.view(), record.sealed_meta);
   if (!plain) return std::move(plain).error().context("point metadata");
   return std::string(as_text(*plain));
 }
@@ -149,7 +156,8 @@ Result<CommittedPoint> decode_committed_point(ByteView bytes) {
     return damaged("impossible size");
   const ByteView body = bytes.first(bytes.size() - Digest::kSize);
   ByteReader r(body);
-  if (as_text(r.raw(kCommittedMagic.size())) != kCommittedMagic) return damaged("not a point record");
+  if (as_text(r.raw(kCommittedMagic.size())) != kCommittedMagic)
+    return damaged("not a point record");
   if (r.u16() != kRecordVersion)
     return Error(ErrorCode::unsupported, "point record: made by a newer version");
   if (sha256(body) != Digest::from(bytes.last(Digest::kSize))) return damaged("damaged");

@@ -1,9 +1,9 @@
 // Point records: the self-describing blob that makes a recovery point exist. Format:
 // docs/format/point.md.
 //
-// The source writes a PointRecord and authenticates it under the store's key. The store wraps it into
-// a CommittedPoint: its own receive time, a running number, and a link to the record before it, so that
-// a removed or altered record shows.
+// The source writes a PointRecord and authenticates it under the store's key. The store wraps it
+// into a CommittedPoint: its own receive time, a running number, and a link to the record before
+// it, so that a removed or altered record shows.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct PointRecord {
   Timestamp time;     // the instant captured, by the source's clock: a label
   TreeRoot root;
   std::uint64_t size_bytes = 0;
-  std::uint32_t region_bytes = 0;  // volumes
+  std::uint32_t region_bytes = 4 << 20;  // volumes: never 0
   std::uint64_t changed_bytes = 0, shipped_bytes = 0, duration_ms = 0;
   std::map<std::string, std::string> labels;
   // What only holders of the key may read: JSON (image features, metadata, identities), sealed.
@@ -49,9 +49,9 @@ struct PointRecord {
 
 struct CommittedPoint {
   PointRecord record;
-  Timestamp received;           // by the store's clock: what retention counts by
-  std::uint64_t sequence = 0;   // 1, 2, 3 … over all points of the store
-  Digest previous;              // hash of the CommittedPoint of sequence - 1 as stored
+  Timestamp received;              // by the store's clock: what retention counts by
+  std::uint64_t sequence = 0;      // 1, 2, 3 … over all points of the store
+  Digest previous;                 // hash of the CommittedPoint of sequence - 1 as stored
   std::uint64_t stored_bytes = 0;  // what this point added to the store
 };
 

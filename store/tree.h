@@ -1,11 +1,11 @@
-// The tree: an immutable, content-addressed, ordered map from byte-string keys to values that refer to
-// chunks. Format: docs/format/tree.md.
+// The tree: an immutable, content-addressed, ordered map from byte-string keys to values that refer
+// to chunks. Format: docs/format/tree.md.
 //
 // Why not a plain B+tree: its shape depends on the order of insertions, so two trees with the same
 // content differ, and a diff cannot skip what is equal. Here the shape is a function of the content
-// alone: a node ends after an item whose key hashes to a boundary (on average after kNodeItemsTarget),
-// or when it is full. So an update rewrites only the path to what changed, equal subtrees have equal
-// ids wherever they came from, and a diff walks only where ids differ.
+// alone: a node ends after an item whose key hashes to a boundary (on average after
+// kNodeItemsTarget), or when it is full. So an update rewrites only the path to what changed, equal
+// subtrees have equal ids wherever they came from, and a diff walks only where ids differ.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,8 @@ struct TreeNode {
   std::vector<TreeChild> children;  // above; each child is a node of level - 1
 };
 
-// A node's plain bytes; the first `clear_size` hold level and references and stay readable to a store
-// without the key.
+// A node's plain bytes; the first `clear_size` hold level and references and stay readable to a
+// store without the key.
 struct EncodedNode {
   Bytes plain;
   std::size_t clear_size = 0;
@@ -127,20 +127,21 @@ class TreeCursor {
 Result<std::optional<TreeEntry>> find_entry(TreeNodes& nodes, const TreeRoot& root,
                                             std::string_view key);
 
-// Calls `each` for every key whose entry differs, in order of keys; null stands for "absent". Reads only
-// nodes that the other tree does not share.
+// Calls `each` for every key whose entry differs, in order of keys; null stands for "absent". Reads
+// only nodes that the other tree does not share, and the two roots.
 Status diff_trees(TreeNodes& nodes, const TreeRoot& a, const TreeRoot& b,
                   const std::function<Status(const TreeEntry* a, const TreeEntry* b)>& each);
 
-// Calls `each` for every node of the tree, parents first, level by level in batches.
+// Calls `each` for every node of the tree once, parents first, leaves in the order of their keys.
+// `corruption` where the nodes contradict each other.
 Status walk_nodes(TreeNodes& nodes, const TreeRoot& root,
                   const std::function<Status(const ChunkId& id, const TreeNode& node)>& each);
 
 // Builds a tree from entries and whole subtrees in ascending order. Used by one thread.
 class TreeBuilder {
  public:
-  // Takes a finished node. The builder never emits the same node twice in a row, but may emit one that
-  // the store has.
+  // Takes a finished node. The builder never emits the same node twice in a row, but may emit one
+  // that the store has.
   using Sink = std::function<Status(const ChunkId& id, EncodedNode node, std::uint8_t level)>;
 
   // `keys` must outlive the builder.
@@ -154,8 +155,9 @@ class TreeBuilder {
   // REQUIRES: can_splice(level), child.first_key above every key added before; the child is not the
   // last of its tree, or nothing will be added after it.
   Status splice(std::uint8_t level, TreeChild child);
-  // Ends the tree. The builder must not be used afterwards. A root of one child is never left: `nodes`
-  // is asked for spliced nodes then.
+  // Ends the tree. The builder must not be used afterwards. A root of one child is never left:
+  // where a spliced node is the only one of its level, `nodes` is asked for it; never for what the
+  // sink took.
   Result<TreeRoot> finish(TreeNodes* nodes);
 
  private:
@@ -163,6 +165,7 @@ class TreeBuilder {
     TreeNode pending;
     std::size_t pending_bytes = 0;
     std::uint64_t nodes = 0;  // nodes of this level so far, spliced ones included
+    bool spliced = false;     // the last of them came from another tree
   };
   Level& level_at(std::uint8_t level);
   Status add_child(std::uint8_t level, TreeChild child);
@@ -180,8 +183,9 @@ struct TreeChange {
 };
 
 // Makes the tree that `base` becomes by a stream of changes in ascending order of keys, reading and
-// writing only the paths that change. `next` gives the changes one by one, nothing at the end; it may
-// block. The result equals the tree built from scratch out of the same entries.
+// writing only the paths that change. `next` gives the changes one by one, nothing at the end; it
+// may block. The result equals the tree built from scratch out of the same entries. `corruption`
+// where the nodes of `base` contradict each other.
 Result<TreeRoot> update_tree(TreeNodes& nodes, const TreeRoot& base, TreeBuilder& builder,
                              const std::function<Result<std::optional<TreeChange>>()>& next);
 

@@ -72,7 +72,10 @@ class Updater {
   Status merge(const TreeChild& child, std::uint8_t level,
                const std::optional<std::string>& upper) {
     TM_TRY(const bool changed, changes_.has_below(upper));
-    if (!changed && builder_.can_splice(level)) return builder_.splice(level, child);
+    if (!changed && builder_.can_splice(level)) {
+      TM_DO(advance_to(child.first_key));
+      return builder_.splice(level, child);
+    }
     TM_TRY(const auto node, nodes_.get(child.id, level));
     if (level == 0) return merge_leaf(*node, upper);
     for (std::size_t i = 0; i < node->children.size(); ++i) {
@@ -101,19 +104,36 @@ class Updater {
         replaced = changes_.key() == old.key;
         TM_DO(apply());
       }
-      if (!replaced) TM_DO(builder_.add(old));
+      if (!replaced) TM_DO(put(old));
     }
     return add_rest(upper);
   }
 
   Status apply() {
     auto entry = changes_.take();
-    return entry ? builder_.add(std::move(*entry)) : Status();
+    if (!entry) return {};
+    if (entry->key != changes_.key())
+      return Error(ErrorCode::internal, "a tree change carries an entry of another key");
+    return put(std::move(*entry));
+  }
+
+  Status put(TreeEntry entry) {
+    TM_DO(advance_to(entry.key));
+    return builder_.add(std::move(entry));
+  }
+
+  // The old tree comes from outside: where its nodes contradict each other, keys do not ascend.
+  Status advance_to(std::string_view key) {
+    if (last_key_ && key <= *last_key_)
+      return Error(ErrorCode::corruption, "tree: the keys of its nodes are not in order");
+    last_key_ = key;
+    return {};
   }
 
   TreeNodes& nodes_;
   TreeBuilder& builder_;
   ChangeStream& changes_;
+  std::optional<std::string> last_key_;  // put last, or the first key of the subtree spliced last
 };
 
 }  // namespace
@@ -135,7 +155,8 @@ Status TreeBuilder::add(TreeEntry entry) {
   leaf.pending_bytes += bytes_of(entry);
   const bool ends = ends_node(entry.key, 0);
   leaf.pending.entries.push_back(std::move(entry));
-  if (ends || leaf.pending.entries.size() >= kNodeItemsMax || leaf.pending_bytes >= kNodeBytesSoftMax)
+  if (ends || leaf.pending.entries.size() >= kNodeItemsMax ||
+      leaf.pending_bytes >= kNodeBytesSoftMax)
     return close_node(0);
   return {};
 }
@@ -149,11 +170,12 @@ bool TreeBuilder::can_splice(std::uint8_t level) const {
 Status TreeBuilder::splice(std::uint8_t level, TreeChild child) {
   TM_CHECK(can_splice(level));
   ++level_at(level).nodes;
+  level_at(level).spliced = true;
   return add_child(static_cast<std::uint8_t>(level + 1), std::move(child));
 }
 
 Status TreeBuilder::add_child(std::uint8_t level, TreeChild child) {
-  TM_CHECK(level <= kTreeLevelMax);
+  if (level > kTreeLevelMax) return Error(ErrorCode::corruption, "tree: too deep");
   Level& inner = level_at(level);
   inner.pending_bytes += bytes_of(child);
   const bool ends = ends_node(child.first_key, level);
@@ -173,6 +195,7 @@ Status TreeBuilder::close_node(std::uint8_t level) {
   at.pending.level = level;
   at.pending_bytes = 0;
   ++at.nodes;
+  at.spliced = false;
   EncodedNode encoded = encode_node(node);
   TreeChild child{first_key_of(node), keys_.chunk_id(encoded.plain), entries_below(node)};
   TM_DO(sink_(child.id, std::move(encoded), level));
@@ -183,7 +206,8 @@ Result<TreeRoot> TreeBuilder::finish(TreeNodes* nodes) {
   for (std::uint8_t level = 0; level < levels_.size(); ++level) {
     const TreeNode& pending = levels_[level].pending;
     const bool top = level + 1U == levels_.size();
-    const bool is_root = level > 0 && top && levels_[level].nodes == 0 && pending.children.size() == 1;
+    const bool is_root =
+        level > 0 && top && levels_[level].nodes == 0 && pending.children.size() == 1;
     if (!is_root) {
       if (items_of(pending) != 0) TM_DO(close_node(level));
       continue;
@@ -191,7 +215,9 @@ Result<TreeRoot> TreeBuilder::finish(TreeNodes* nodes) {
     TreeRoot root{pending.children[0].id, static_cast<std::uint8_t>(level - 1),
                   pending.children[0].entries};
     // A spliced subtree may be a chain of single children: the root is where it first branches.
-    while (root.level > 0 && nodes != nullptr) {
+    // What was built here is none, and perhaps nobody can read it yet.
+    const bool spliced = levels_[root.level].spliced;
+    while (spliced && root.level > 0 && nodes != nullptr) {
       TM_TRY(const auto node, nodes->get(root.id, root.level));
       if (node->children.size() != 1) break;
       root.id = node->children[0].id;

@@ -15,8 +15,13 @@ std::size_t child_for(const TreeNode& node, std::string_view key) {
   const auto after = std::upper_bound(
       node.children.begin(), node.children.end(), key,
       [](std::string_view k, const TreeChild& child) { return k < child.first_key; });
-  return after == node.children.begin() ? 0
-                                        : static_cast<std::size_t>(after - node.children.begin()) - 1;
+  return after == node.children.begin()
+             ? 0
+             : static_cast<std::size_t>(after - node.children.begin()) - 1;
+}
+
+Error out_of_order() {
+  return Error(ErrorCode::corruption, "tree: the keys of its nodes are not in order");
 }
 
 Status prefetch_from(TreeNodes& nodes, const TreeNode& node, std::size_t first) {
@@ -106,13 +111,17 @@ Status TreeCursor::next() {
 
 // To the first entry of the next leaf, or past the end.
 Status TreeCursor::climb() {
+  const std::shared_ptr<const TreeNode> before = std::move(leaf_);
   leaf_ = nullptr;
   while (!path_.empty() && path_.back().index + 1 == path_.back().node->children.size())
     path_.pop_back();
   if (path_.empty()) return {};
   Frame& frame = path_.back();
   const TreeChild& child = frame.node->children[++frame.index];
-  return descend(child.id, static_cast<std::uint8_t>(frame.node->level - 1), "");
+  TM_DO(descend(child.id, static_cast<std::uint8_t>(frame.node->level - 1), ""));
+  if (before->entries.back().key < leaf_->entries.front().key) return {};
+  leaf_ = nullptr;
+  return out_of_order();
 }
 
 Result<std::optional<TreeEntry>> find_entry(TreeNodes& nodes, const TreeRoot& root,
@@ -154,6 +163,13 @@ class DiffSide {
     const Subtree subtree = std::get<Subtree>(std::move(items_.front()));
     items_.pop_front();
     TM_TRY(const auto node, nodes_.get(subtree.child.id, subtree.level));
+    const std::string& first =
+        subtree.level == 0 ? node->entries.front().key : node->children.front().first_key;
+    const std::string& last =
+        subtree.level == 0 ? node->entries.back().key : node->children.back().first_key;
+    const bool before_next = items_.empty() || last < first_key();
+    if ((!is_root_ && first != subtree.child.first_key) || !before_next) return out_of_order();
+    is_root_ = false;
     for (auto it = node->entries.rbegin(); it != node->entries.rend(); ++it) items_.push_front(*it);
     for (auto it = node->children.rbegin(); it != node->children.rend(); ++it)
       items_.push_front(Subtree{*it, static_cast<std::uint8_t>(subtree.level - 1)});
@@ -167,6 +183,7 @@ class DiffSide {
   };
   TreeNodes& nodes_;
   std::deque<std::variant<Subtree, TreeEntry>> items_;
+  bool is_root_ = true;  // whose first key nobody told
 };
 
 using DiffEach = std::function<Status(const TreeEntry*, const TreeEntry*)>;
@@ -207,11 +224,11 @@ Status step(DiffSide& a, DiffSide& b, const DiffEach& each) {
     b.drop();
     return {};
   }
-  // The higher one first; of two equals the one that begins earlier, so that the other may still meet
-  // its equal.
-  if (a.level() != b.level()) return a.level() > b.level() ? a.expand() : b.expand();
+  // The one that begins earlier has no equal on the other side, which is past it; the other one may
+  // still meet its own. Of two that begin together the higher one may hold the other.
   if (a.first_key() < b.first_key()) return a.expand();
   if (b.first_key() < a.first_key()) return b.expand();
+  if (a.level() != b.level()) return a.level() > b.level() ? a.expand() : b.expand();
   TM_DO(a.expand());
   return b.expand();
 }
@@ -243,10 +260,18 @@ Status walk_nodes(TreeNodes& nodes, const TreeRoot& root,
     std::uint8_t level;
   };
   std::vector<Todo> todo = {{root.id, root.level}};
+  // Keys that ascend from leaf to leaf also mean that no node comes twice, so that a few nodes
+  // which refer to each other in many ways cannot keep us here for ever.
+  std::shared_ptr<const TreeNode> leaf_before;
   while (!todo.empty()) {
     const Todo at = todo.back();
     todo.pop_back();
     TM_TRY(const auto node, nodes.get(at.id, at.level));
+    if (at.level == 0) {
+      if (leaf_before && !(leaf_before->entries.back().key < node->entries.front().key))
+        return out_of_order();
+      leaf_before = node;
+    }
     TM_DO(each(at.id, *node));
     if (at.level == 1) TM_DO(prefetch_from(nodes, *node, 0));
     for (auto it = node->children.rbegin(); it != node->children.rend(); ++it)

@@ -20,7 +20,8 @@ std::vector<RegionExtent> outside(const std::vector<RegionExtent>& from,
       const std::uint32_t hole_begin =
           hole == runs.end() ? end : std::min(end, std::max(at, hole->offset));
       if (hole_begin > at)
-        out.push_back({at, hole_begin - at, extent.chunk, extent.chunk_offset + at - extent.offset});
+        out.push_back(
+            {at, hole_begin - at, extent.chunk, extent.chunk_offset + at - extent.offset});
       if (hole == runs.end()) break;
       at = std::max(at, std::min(end, hole->offset + hole->size));
       if (hole->offset >= end) break;
@@ -35,8 +36,8 @@ bool continues(const RegionExtent& a, const RegionExtent& b) {
          a.chunk_offset + a.size == b.chunk_offset;
 }
 
-// Sorts, merges, and keeps only chunks in use, in the order of first use: equal content in equal chunks
-// has one form.
+// Sorts, merges, and keeps only chunks in use, in the order of first use: equal content in equal
+// chunks has one form.
 RegionMap normalized(std::vector<RegionExtent> extents, const std::vector<RegionChunk>& chunks) {
   std::sort(extents.begin(), extents.end(),
             [](const auto& a, const auto& b) { return a.offset < b.offset; });
@@ -92,6 +93,7 @@ RegionMap overlay(const RegionMap& old, std::span<const RegionRun> cleared,
   chunks.push_back(chunk);
   std::uint32_t chunk_offset = 0;
   for (const RegionRun& run : written) {
+    if (run.size == 0) continue;
     extents.push_back({run.offset, run.size, added, chunk_offset});
     chunk_offset += run.size;
   }
@@ -107,7 +109,15 @@ bool wants_whole_capture(const RegionMap& map) {
   static constexpr std::uint64_t kDeadBytesFree = 256 * kKiB;
   std::uint64_t chunk_bytes = 0;
   for (const RegionChunk& chunk : map.chunks) chunk_bytes += chunk.plain_size;
-  return map.extents.size() > kRegionExtentsMax ||
+  // What a whole capture would leave: one piece for each stretch between holes.
+  std::size_t stretches = 0;
+  std::uint32_t end = 0;
+  for (const RegionExtent& extent : map.extents) {
+    if (stretches == 0 || extent.offset != end) ++stretches;
+    end = extent.offset + extent.size;
+  }
+  const bool whole_helps = map.extents.size() > 2 * stretches;
+  return (map.extents.size() > kRegionExtentsMax && whole_helps) ||
          chunk_bytes > 2 * map.data_bytes() + kDeadBytesFree;
 }
 
@@ -155,6 +165,7 @@ Result<RegionMap> decode_region(const TreeEntry& entry, std::uint32_t region_byt
   if (chunks != entry.refs.size()) return damaged;
   for (std::size_t i = 0; i < chunks; ++i)
     map.chunks.push_back({entry.refs[i], static_cast<std::uint32_t>(r.varint_max(region_bytes))});
+  std::vector<bool> used(chunks);
   const std::size_t extents = r.count(4);
   std::uint32_t end = 0;
   for (std::size_t i = 0; i < extents && r.ok(); ++i) {
@@ -170,8 +181,9 @@ Result<RegionMap> decode_region(const TreeEntry& entry, std::uint32_t region_byt
               static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(chunk_offset)};
     end = extent.offset + extent.size;
     map.extents.push_back(extent);
+    used[extent.chunk] = true;
   }
-  if (!r.done()) return damaged;
+  if (!r.done() || std::find(used.begin(), used.end(), false) != used.end()) return damaged;
   return map;
 }
 

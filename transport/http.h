@@ -21,7 +21,7 @@ namespace tidemark {
 struct TlsFiles {
   std::filesystem::path certificate;  // chain, leaf first
   std::filesystem::path key;
-  std::filesystem::path ca;           // one or more roots, so that two can overlap
+  std::filesystem::path ca;  // one or more roots, so that two can overlap
 };
 
 // Header names are lower case.
@@ -33,8 +33,8 @@ class BodyReader {
   virtual ~BodyReader() = default;
   // What Content-Length said; nothing for a chunked body.
   virtual std::optional<std::uint64_t> length() const = 0;
-  // Reads some bytes; 0 at the end of the body, which has then arrived completely: a connection that
-  // closes before is an error.
+  // Reads some bytes; 0 at the end of the body, which has then arrived completely: a connection
+  // that closes before is an error.
   virtual Result<std::size_t> read(ByteSpan into) = 0;
   // The rest of the body; `invalid_argument` where it is larger than `bytes_max`.
   Result<Bytes> read_all(std::uint64_t bytes_max);
@@ -70,8 +70,8 @@ struct HttpServerOptions {
   std::chrono::seconds stall_timeout{30};  // without one byte moving within a request
 };
 
-// Serves requests, one thread per connection, keep-alive. TLS 1.3 with a client certificate on every
-// connection; sessions are never resumed, so the certificate is checked anew each time.
+// Serves requests, one thread per connection, keep-alive. TLS 1.3 with a client certificate on
+// every connection; sessions are never resumed, so the certificate is checked anew each time.
 class HttpServer {
  public:
   // Runs on the connection's thread, for several connections at once. Must not throw.
@@ -81,15 +81,16 @@ class HttpServer {
   // Binds and begins to serve.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, Handler handler);
   virtual std::uint16_t port() const = 0;
-  // Takes no more connections; waits up to `grace` for requests under way, then cuts them. Idempotent.
+  // Takes no more connections; waits up to `grace` for requests under way, then cuts them.
+  // Idempotent.
   virtual void stop(std::chrono::milliseconds grace) = 0;
 };
 
 struct HttpClientOptions {
   std::string url;  // "https://host:port"
   TlsFiles tls;
-  // The site that must answer: held against the URI SAN of its certificate. Where `check_host` is set
-  // the host name must match the certificate too.
+  // The site that must answer: held against the URI SAN of its certificate. Where `check_host` is
+  // set the host name must match the certificate too.
   std::string expect_site;
   bool check_host = true;
   std::chrono::seconds connect_timeout{10};
@@ -97,22 +98,23 @@ struct HttpClientOptions {
   std::uint64_t response_bytes_max = 96ULL << 20;
 };
 
-// A client of one server. Keeps connections alive and hands each request one of its own, so requests
-// from several threads run side by side. Safe from any thread. It never repeats a request by itself,
-// except where a kept connection turns out to be closed before any byte of the answer came and the
-// request is safe to repeat (GET, PUT).
+// A client of one server. Keeps connections alive and hands each request one of its own, so
+// requests from several threads run side by side. Safe from any thread. It never repeats a request
+// by itself, except where a kept connection turns out to be closed before any byte of the answer
+// came and the request is safe to repeat (GET, PUT).
 class HttpClient {
  public:
   virtual ~HttpClient() = default;
   static Result<std::unique_ptr<HttpClient>> create(HttpClientOptions options);
-  // Any HTTP status is a success here; errors are those of the connection: `unavailable` (refused, cut,
-  // reset), `deadline_exceeded` (stalled), `permission_denied` (certificates), `cancelled`.
+  // Any HTTP status is a success here; errors are those of the connection: `unavailable` (refused,
+  // cut, reset), `deadline_exceeded` (stalled), `permission_denied` (certificates), `cancelled`.
   virtual Result<HttpResponse> request(std::string_view method, std::string_view target,
                                        const HttpHeaders& headers, ByteView body,
                                        std::stop_token stop = {}) = 0;
 };
 
-// Percent-encodes everything but unreserved characters (RFC 3986), for path segments and query values.
+// Percent-encodes everything but unreserved characters (RFC 3986), for path segments and query
+// values.
 std::string url_encode(std::string_view text);
 
 }  // namespace tidemark

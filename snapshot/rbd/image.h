@@ -23,8 +23,8 @@
 namespace tidemark {
 
 struct CephConfig {
-  std::string conf;         // path of ceph.conf
-  std::string user;         // "tidemark", without "client."
+  std::string conf;  // path of ceph.conf
+  std::string user;  // "tidemark", without "client."
   std::chrono::seconds connect_timeout{15};
   std::chrono::seconds operation_timeout{120};  // of one RADOS operation; then `deadline_exceeded`
 };
@@ -57,15 +57,15 @@ struct SnapshotInfo {
 struct ImageInfo {
   std::string id;  // librbd's image id: tells a re-created image from its predecessor
   std::uint64_t size_bytes = 0;
-  unsigned order = 22;                 // object size is 2^order
+  unsigned order = 22;  // object size is 2^order
   std::uint64_t stripe_unit = 0, stripe_count = 1;
   std::uint64_t features = 0;
-  std::uint64_t flags = 0;             // of what is open (head or snapshot)
-  std::string data_pool;               // empty: none
-  std::string parent;                  // "pool/ns/image@snap" for people; empty: not a clone
-  std::uint64_t parent_overlap = 0;    // of what is open
+  std::uint64_t flags = 0;           // of what is open (head or snapshot)
+  std::string data_pool;             // empty: none
+  std::string parent;                // "pool/ns/image@snap" for people; empty: not a clone
+  std::uint64_t parent_overlap = 0;  // of what is open
   std::map<std::string, std::string> metadata;  // rbd image-meta
-  bool object_map_usable() const;      // fast-diff and object-map on, and no invalid flag
+  bool object_map_usable() const;               // fast-diff and object-map on, and no invalid flag
 };
 
 struct CreateImage {
@@ -88,14 +88,16 @@ class RbdImage {
                                                           const RbdImageName& name);
   static Result<std::unique_ptr<RbdImage>> open_read_write(std::shared_ptr<CephCluster> cluster,
                                                            const RbdImageName& name);
-  // At the snapshot with this id (never looked up by name: names are reused). `not_found` where it is
-  // gone.
+  // At the snapshot with this id (never looked up by name: names are reused). `not_found` where it
+  // is gone.
   static Result<std::unique_ptr<RbdImage>> open_snapshot(std::shared_ptr<CephCluster> cluster,
                                                          const RbdImageName& name,
                                                          std::uint64_t snapshot_id);
   static Status create(CephCluster& cluster, const RbdImageName& name, const CreateImage& what);
   // `not_found` where there is none; `refused` where it has snapshots or is in use.
   static Status remove(CephCluster& cluster, const RbdImageName& name);
+  // Gives the image another name in its pool and namespace; `already_exists` where that is taken.
+  static Status rename(CephCluster& cluster, const RbdImageName& from, const std::string& to);
   ~RbdImage();
 
   const RbdImageName& name() const;

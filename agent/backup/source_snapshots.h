@@ -1,0 +1,30 @@
+// The snapshots that we keep on a protected image: at most one base per store, and the one being
+// captured. Named "tidemark.<store>.<point>", so that what is ours, and whose, can be told from the
+// image alone: the source keeps no state of its own.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "snapshot/rbd/image.h"
+
+namespace tidemark {
+
+std::string source_snapshot_name(const StoreId& store, const PointId& point);
+
+struct SourceSnapshot {
+  SnapshotInfo info;
+  PointId point;
+};
+// Those of `snapshots` that we took for `store`. Names that merely look alike are left out.
+std::vector<SourceSnapshot> our_snapshots(const std::vector<SnapshotInfo>& snapshots,
+                                          const StoreId& store);
+
+// Removes all of ours for `store` but `keep`. A failure is logged and left for the next run: a
+// snapshot too many costs space, a failed backup costs more.
+void remove_our_snapshots(RbdImage& image, const StoreId& store,
+                          const std::vector<std::uint64_t>& keep);
+
+}  // namespace tidemark

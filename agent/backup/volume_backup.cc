@@ -1,0 +1,242 @@
+#include "agent/backup/volume_backup.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "agent/backup/source_snapshots.h"
+#include "agent/read/blob_reader.h"
+#include "agent/read/volume_reader.h"
+#include "base/log.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::size_t kCheckedRegionsMax = 64;
+
+// What the new point stands on.
+struct Base {
+  std::optional<PointRow> parent;        // the newest point of this very image
+  std::optional<SnapshotInfo> snapshot;  // its snapshot, where it is still on the image
+};
+
+class VolumeBackup {
+ public:
+  VolumeBackup(std::shared_ptr<CephCluster> cluster, const RbdImageName& name, PointStore& store,
+               const StoreKeys& keys, const VolumeBackupOptions& options, Clock& clock)
+      : cluster_(std::move(cluster)),
+        name_(name),
+        asset_("rbd/" + name.text()),
+        store_(store),
+        keys_(keys),
+        options_(options),
+        clock_(clock),
+        reader_(store, keys),
+        nodes_(reader_) {}
+
+  Result<BackupReport> run();
+
+ private:
+  Result<Base> find_base();
+  Result<BackupReport> run_with(RbdImage& head, const StoreDescriptor& descriptor,
+                                const Base& base);
+  Result<BackupReport> capture_and_commit(const StoreDescriptor& descriptor, const Base& base,
+                                          const UploadSession& session,
+                                          const SnapshotInfo& snapshot);
+  Result<CaptureResult> capture(RbdImage& newer, const Base& base, const UploadSession& session);
+  // The number of regions compared; `corruption` where one differs.
+  Result<std::uint64_t> check_unchanged(RbdImage& newer, const Base& base,
+                                        const CaptureResult& captured);
+
+  std::shared_ptr<CephCluster> cluster_;
+  const RbdImageName name_;
+  const std::string asset_;
+  PointStore& store_;
+  const StoreKeys& keys_;
+  const VolumeBackupOptions& options_;
+  Clock& clock_;
+  BlobReader reader_;
+  TreeNodes nodes_;
+  ImageInfo info_;                       // of the head
+  std::vector<SnapshotInfo> snapshots_;  // of the image, when the run began
+  std::chrono::microseconds started_{};
+};
+
+Result<Base> VolumeBackup::find_base() {
+  Base base;
+  PointQuery newest;
+  newest.site = options_.site;
+  newest.asset = asset_;
+  newest.newest = true;
+  auto row = store_.find(newest);
+  if (!row && row.error().code() == ErrorCode::not_found) return base;
+  if (!row) return std::move(row).error();
+  const auto read = read_volume_meta(row->point.record, keys_);
+  if (!read) {
+    // Whoever wrote it had no key. It must not keep the asset from being protected.
+    log::error("{}: the last point cannot be trusted: {}; a new line begins", asset_,
+               read.error().message());
+    return base;
+  }
+  const VolumeMeta& meta = *read;
+  // Names are reused: only the image's own id tells that it is still the same.
+  if (meta.image.id != info_.id || meta.cluster_fsid != cluster_->fsid()) {
+    log::warn("{}: not the image of the last point any more; a new line begins", asset_);
+    return base;
+  }
+  base.parent = *std::move(row);
+  if (base.parent->point.record.region_bytes != kRegionBytes) return base;
+  for (const SnapshotInfo& snapshot : snapshots_)
+    if (snapshot.id == meta.snapshot_id && snapshot.name == meta.snapshot_name)
+      base.snapshot = snapshot;
+  if (!base.snapshot)
+    log::warn("{}: the base snapshot {} is gone; reading the whole image", asset_,
+              meta.snapshot_name);
+  return base;
+}
+
+Result<BackupReport> VolumeBackup::run() {
+  started_ = clock_.uptime();
+  TM_TRY(const StoreDescriptor descriptor, store_.descriptor());
+  TM_TRY(const auto head, RbdImage::open_read_write(cluster_, name_));
+  TM_TRY(info_, head->info());
+  TM_TRY(snapshots_, head->snapshots());
+  TM_TRY(Base base, find_base());
+  // What an interrupted run left is of no use: its point was never committed.
+  std::vector<std::uint64_t> keep;
+  if (base.snapshot) keep.push_back(base.snapshot->id);
+  if (our_snapshots(snapshots_, descriptor.id).size() > keep.size())
+    remove_our_snapshots(*head, descriptor.id, keep);
+  if (options_.full) base.snapshot.reset();
+  auto report = run_with(*head, descriptor, base);
+  if (report || report.error().code() != ErrorCode::corruption || !base.snapshot) return report;
+  log::error("{}: {}; capturing the whole image", asset_, report.error().message());
+  base.snapshot.reset();
+  return run_with(*head, descriptor, base);
+}
+
+Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescriptor& descriptor,
+                                            const Base& base) {
+  TM_TRY(
+      const UploadSession session,
+      store_.begin(options_.site, asset_, base.parent ? base.parent->point.record.id : PointId{}));
+  SnapshotInfo snapshot;
+  snapshot.name = source_snapshot_name(descriptor.id, session.point);
+  TM_TRY(snapshot.id, head.create_snapshot(snapshot.name));
+  auto report = capture_and_commit(descriptor, base, session, snapshot);
+  if (report) {
+    remove_our_snapshots(head, descriptor.id, {snapshot.id});
+    return report;
+  }
+  // Where the commit's answer was lost the point may exist all the same, and needs its snapshot: it
+  // is left to the next run, which knows.
+  if (!report.error().retryable()) {
+    std::vector<std::uint64_t> keep;
+    if (base.snapshot) keep.push_back(base.snapshot->id);
+    remove_our_snapshots(head, descriptor.id, keep);
+    ignore_error(store_.abandon(session), "it ends by itself");
+  }
+  return report;
+}
+
+Result<CaptureResult> VolumeBackup::capture(RbdImage& newer, const Base& base,
+                                            const UploadSession& session) {
+  BackupProgress own_progress;
+  CaptureInput input;
+  std::unique_ptr<RbdImage> base_image;
+  input.newer = &newer;
+  if (base.snapshot) {
+    TM_TRY(base_image, RbdImage::open_snapshot(cluster_, name_, base.snapshot->id));
+    input.base = base_image.get();
+    input.base_root = base.parent->point.record.root;
+    input.base_size_bytes = base.parent->point.record.size_bytes;
+  }
+  input.zstd_level = options_.zstd_level;
+  input.progress = options_.progress != nullptr ? options_.progress : &own_progress;
+  input.stop = options_.stop;
+  return capture_volume(input, store_, session, keys_, nodes_);
+}
+
+Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& descriptor,
+                                                      const Base& base,
+                                                      const UploadSession& session,
+                                                      const SnapshotInfo& snapshot) {
+  const Timestamp taken = clock_.now();
+  TM_TRY(const auto newer, RbdImage::open_snapshot(cluster_, name_, snapshot.id));
+  TM_TRY(const CaptureResult captured, capture(*newer, base, session));
+  BackupReport report;
+  if (base.snapshot) {
+    TM_TRY(report.regions_checked, check_unchanged(*newer, base, captured));
+  }
+  report.read_bytes = captured.read_bytes;
+  report.mode = base.snapshot ? "incremental" : base.parent ? "full" : "first";
+
+  VolumeMeta meta;
+  meta.cluster_fsid = cluster_->fsid();
+  meta.image = info_;
+  meta.snapshot_id = snapshot.id;
+  meta.snapshot_name = snapshot.name;
+  PointRecord record;
+  record.id = session.point;
+  record.store = descriptor.id;
+  record.site = options_.site;
+  record.asset = asset_;
+  if (base.parent) record.parent = base.parent->point.record.id;
+  record.set = options_.set;
+  record.labels = options_.labels;
+  record.time = taken;
+  record.root = captured.root;
+  record.size_bytes = newer->size();
+  record.region_bytes = kRegionBytes;
+  record.changed_bytes = captured.changed_bytes;
+  record.shipped_bytes = captured.sent_bytes;
+  record.duration_ms =
+      static_cast<std::uint64_t>((clock_.uptime() - started_) / std::chrono::milliseconds(1));
+  record.sealed_meta = seal_meta(format_volume_meta(meta), record.id, keys_);
+  TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
+  return report;
+}
+
+Result<std::uint64_t> VolumeBackup::check_unchanged(RbdImage& newer, const Base& base,
+                                                    const CaptureResult& captured) {
+  const std::uint64_t regions = captured.changed_regions.size();
+  std::array<std::uint8_t, 8> seed{};
+  random_bytes(seed);
+  std::mt19937_64 random(ByteReader(seed).u64());
+  // Rounded up or down by chance, so that small images get their share too.
+  const double wanted =
+      options_.check_unchanged * static_cast<double>(base.parent->point.record.root.entries) +
+      std::uniform_real_distribution<double>(0, 1)(random);
+  const std::size_t samples = std::min(kCheckedRegionsMax, static_cast<std::size_t>(wanted));
+  TreeCursor cursor(nodes_, base.parent->point.record.root);
+  std::uint64_t checked = 0;
+  for (std::size_t i = 0; i < samples && regions > 0; ++i) {
+    const std::uint64_t from = std::uniform_int_distribution<std::uint64_t>(0, regions - 1)(random);
+    TM_DO(cursor.seek(region_key(from)));
+    if (!cursor.valid()) continue;
+    TM_TRY(const std::uint64_t region, region_of_key(cursor.entry().key));
+    if (region >= regions || captured.changed_regions[region]) continue;
+    TM_TRY(const Bytes expected, read_region(reader_, cursor.entry()));
+    Bytes actual(std::min<std::uint64_t>(kRegionBytes, newer.size() - region * kRegionBytes));
+    TM_DO(newer.read_sync(region * kRegionBytes, actual));
+    if (!std::equal(actual.begin(), actual.end(), expected.begin()))
+      return Error(ErrorCode::corruption,
+                   "region " + std::to_string(region) +
+                       " differs from the last point though the cluster calls it unchanged");
+    ++checked;
+  }
+  return checked;
+}
+
+}  // namespace
+
+Result<BackupReport> back_up_volume(std::shared_ptr<CephCluster> cluster, const RbdImageName& image,
+                                    PointStore& store, const StoreKeys& keys,
+                                    const VolumeBackupOptions& options, Clock& clock) {
+  VolumeBackup backup(std::move(cluster), image, store, keys, options, clock);
+  auto report = backup.run();
+  if (!report) return std::move(report).error().context("back up rbd/" + image.text());
+  return report;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,59 @@
+// One backup of one RBD image: from choosing the base to the committed point.
+//
+//   begin session -> snapshot -> capture and upload -> commit -> drop the old base
+//        |              |               |               |
+//        +---- on any failure: remove the new snapshot, keep the base, leave the session to end
+//
+// A kill at any moment leaves at most one snapshot too many, which the next run removes; chunks
+// that arrived are not sent again.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "agent/backup/volume_capture.h"
+#include "base/clock.h"
+
+namespace tidemark {
+
+struct VolumeBackupOptions {
+  std::string site;
+  std::string set;
+  std::map<std::string, std::string> labels;
+  // Share of the regions that the diff calls unchanged which is read and compared anyway.
+  double check_unchanged = 0.001;
+  bool full = false;  // capture everything again
+  int zstd_level = 1;
+  BackupProgress* progress = nullptr;  // may be null
+  std::stop_token stop;
+};
+
+// How the point came about, beside what its record says.
+struct BackupReport {
+  PointRow point;
+  std::string mode;  // "first", "incremental", "full" (and why, in the log)
+  std::uint64_t read_bytes = 0;
+  std::uint64_t regions_checked = 0;  // unchanged ones that were read all the same
+};
+
+// `not_found` where the image is gone. Damage is reported as `corruption`: an unchanged region that
+// differs from the tree leads to a full capture, and to an error in the log that names it.
+Result<BackupReport> back_up_volume(std::shared_ptr<CephCluster> cluster, const RbdImageName& image,
+                                    PointStore& store, const StoreKeys& keys,
+                                    const VolumeBackupOptions& options, Clock& clock);
+
+// What a volume's point says to holders of the key.
+struct VolumeMeta {
+  std::string cluster_fsid;
+  ImageInfo image;
+  std::uint64_t snapshot_id = 0;
+  std::string snapshot_name;
+};
+std::string format_volume_meta(const VolumeMeta& meta);
+Result<VolumeMeta> parse_volume_meta(std::string_view json);
+// Checks the record's authentication and opens its metadata.
+Result<VolumeMeta> read_volume_meta(const PointRecord& record, const StoreKeys& keys);
+
+}  // namespace tidemark

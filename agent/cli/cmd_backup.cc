@@ -1,0 +1,113 @@
+#include <nlohmann/json.hpp>
+
+#include "agent/cli/command.h"
+#include "agent/cli/progress.h"
+#include "agent/service/point_json.h"
+#include "agent/site/backup_run.h"
+#include "agent/site/daemon.h"
+
+namespace tidemark {
+namespace {
+
+struct BackupArguments {
+  std::vector<std::string> assets;
+  std::string policy;
+  bool all = false, full = false;
+};
+
+Result<std::vector<BackupJob>> choose(BackupRunner& runner, const Config& config,
+                                      const BackupArguments& arguments) {
+  std::vector<BackupJob> jobs;
+  for (const std::string& text : arguments.assets) {
+    TM_TRY(const AssetName asset, AssetName::parse(text));
+    TM_TRY(BackupJob job, runner.job_of_asset(asset));
+    jobs.push_back(std::move(job));
+  }
+  std::vector<std::string> policies;
+  if (!arguments.policy.empty()) policies.push_back(arguments.policy);
+  if (arguments.all)
+    for (const auto& [name, unused] : config.policies) policies.push_back(name);
+  for (const std::string& policy : policies) {
+    TM_TRY(auto more, runner.jobs_of_policy(policy));
+    jobs.insert(jobs.end(), more.begin(), more.end());
+  }
+  if (jobs.empty())
+    return Error(ErrorCode::not_found, "nothing to back up")
+        .with_hint("name assets, or a policy with --policy, or say --all");
+  return jobs;
+}
+
+void print_outcome(const BackupReport& report) {
+  const PointRecord& record = report.point.point.record;
+  std::printf("%s  %s  %s  %s changed, %s shipped, %s\n", record.id.hex().substr(0, 12).c_str(),
+              record.asset.c_str(), report.mode.c_str(), format_bytes(record.changed_bytes).c_str(),
+              format_bytes(record.shipped_bytes).c_str(),
+              format_duration(std::chrono::milliseconds(record.duration_ms)).c_str());
+}
+
+Result<int> run_backup(Command& command, const BackupArguments& arguments) {
+  TM_TRY(const Config* const config, command.config());
+  BackupRunner runner(*config, command.clock, command.stop.get_token());
+  TM_TRY(const auto jobs, choose(runner, *config, arguments));
+  nlohmann::json points = nlohmann::json::array(), failed = nlohmann::json::array();
+  std::optional<Error> first;
+  for (const BackupJob& job : jobs) {
+    BackupProgress progress;
+    Result<BackupReport> report = [&] {
+      const ProgressDisplay display(job.asset.text(), command.globals.quiet, [&] {
+        return ProgressState{progress.position_bytes, progress.size_bytes, progress.read_bytes,
+                             format_bytes(progress.sent_bytes) + " sent"};
+      });
+      return runner.run(job, &progress, arguments.full);
+    }();
+    if (report) {
+      nlohmann::json point = point_json(report->point);
+      point["mode"] = report->mode;
+      point["read_bytes"] = report->read_bytes;
+      points.push_back(std::move(point));
+      if (!command.globals.json) print_outcome(*report);
+      continue;
+    }
+    if (!first) first = report.error();
+    failed.push_back({{"asset", job.asset.text()},
+                      {"code", std::string(to_string(report.error().code()))},
+                      {"message", report.error().message()}});
+    if (report.error().code() == ErrorCode::cancelled) break;
+    if (jobs.size() > 1) std::fprintf(stderr, "tidemark: %s\n", report.error().describe().c_str());
+  }
+  if (first && points.empty()) return *first;
+  nlohmann::json result = {{"points", std::move(points)}};
+  if (!failed.empty()) result["failed"] = failed;
+  command.print(result, [] {});
+  return first ? kExitPartial : kExitDone;
+}
+
+}  // namespace
+
+void add_backup_command(CLI::App& app, Command& command) {
+  auto* backup = app.add_subcommand("backup", "Take recovery points now");
+  auto arguments = std::make_shared<BackupArguments>();
+  backup->add_option("ASSET", arguments->assets, "rbd/<pool>[/<namespace>]/<image>");
+  backup->add_option("--policy", arguments->policy, "all assets of a policy");
+  backup->add_flag("--all", arguments->all, "all assets of all policies");
+  backup->add_flag("--full", arguments->full, "read everything again instead of what changed");
+  backup->footer(
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 some assets failed, 4 not found, "
+      "5 refused, 130 interrupted.");
+  backup->callback([&command, arguments] {
+    command.action = [&command, arguments] { return run_backup(command, *arguments); };
+  });
+}
+
+void add_agent_command(CLI::App& app, Command& command) {
+  auto* agent = app.add_subcommand("agent", "Run the daemon in the foreground");
+  agent->callback([&command] {
+    command.action = [&command]() -> Result<int> {
+      TM_TRY(const Config* const config, command.config());
+      TM_DO(run_daemon(*config, command.clock, command.stop.get_token(), [](std::uint16_t) {}));
+      return kExitDone;
+    };
+  });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,164 @@
+#include <nlohmann/json.hpp>
+
+#include "agent/backup/volume_backup.h"
+#include "agent/cli/command.h"
+#include "agent/read/volume_reader.h"
+#include "agent/service/point_json.h"
+
+namespace tidemark {
+namespace {
+
+void print_points(const std::vector<PointRow>& rows) {
+  std::vector<std::vector<std::string>> table = {
+      {"ID", "ASSET", "TIME", "SIZE", "CHANGED", "SHIPPED", "PINNED"}};
+  for (const PointRow& row : rows) {
+    const PointRecord& record = row.point.record;
+    table.push_back({record.id.hex().substr(0, 12), record.site + ":" + record.asset,
+                     format_time({record.time.us - record.time.us % 1'000'000}),
+                     format_bytes(record.size_bytes), format_bytes(record.changed_bytes),
+                     format_bytes(record.shipped_bytes), row.pinned ? "yes" : ""});
+  }
+  print_table(table);
+}
+
+Result<int> list_points(Command& command, const std::string& asset_text) {
+  TM_TRY(StoreAccess access, command.open_store());
+  std::string site, asset;
+  if (!asset_text.empty()) {
+    TM_TRY(const SiteAsset parsed, command.parse_asset(asset_text));
+    // Without a written site all sites' assets of that name are meant.
+    site = asset_text.find(':') < asset_text.find('/') ? parsed.site : "";
+    asset = parsed.asset.text();
+  }
+  TM_TRY(const auto rows, access.store->points(site, asset));
+  if (rows.empty() && !asset.empty())
+    return Error(ErrorCode::not_found, access.name + " has no points of " + asset_text);
+  nlohmann::json points = nlohmann::json::array();
+  for (const PointRow& row : rows) points.push_back(point_json(row));
+  command.print({{"points", std::move(points)}}, [&] { print_points(rows); });
+  return kExitDone;
+}
+
+Result<int> show_point(Command& command, const std::string& id) {
+  TM_TRY(StoreAccess access, command.open_store());
+  TM_TRY(const PointRow row, command.find_point_by_id(access, id));
+  nlohmann::json json = point_json(row);
+  if (access.keys) {
+    TM_TRY(const VolumeMeta meta, read_volume_meta(row.point.record, *access.keys));
+    json["image"] = {{"cluster", meta.cluster_fsid},
+                     {"id", meta.image.id},
+                     {"order", meta.image.order},
+                     {"features", meta.image.features},
+                     {"data_pool", meta.image.data_pool},
+                     {"parent", meta.image.parent},
+                     {"stripe_unit", meta.image.stripe_unit},
+                     {"stripe_count", meta.image.stripe_count},
+                     {"metadata", meta.image.metadata},
+                     {"snapshot", meta.snapshot_name}};
+  }
+  command.print(json, [&] {
+    for (const auto& [key, value] : json.items())
+      std::printf(
+          "%-14s %s\n", key.c_str(),
+          value.is_string()
+              ? value.get<std::string>().c_str()
+              : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  });
+  return kExitDone;
+}
+
+enum class Administer { pin, unpin, remove };
+
+Result<int> administer_point(Command& command, const std::string& id, Administer what) {
+  TM_TRY(StoreAccess access, command.open_store());
+  TM_TRY(const PointRow row, command.find_point_by_id(access, id));
+  const PointId& point = row.point.record.id;
+  switch (what) {
+    case Administer::pin:
+      TM_DO(access.store->set_pinned(point, true));
+      break;
+    case Administer::unpin:
+      TM_DO(access.store->set_pinned(point, false));
+      break;
+    case Administer::remove:
+      TM_DO(access.store->remove(point));
+      break;
+  }
+  command.print({{"id", point.hex()}}, [&] {
+    const char* done = what == Administer::pin     ? "pinned"
+                       : what == Administer::unpin ? "unpinned"
+                                                   : "deleted";
+    std::printf("%s %s\n", done, point.hex().c_str());
+  });
+  return kExitDone;
+}
+
+Result<int> diff_points(Command& command, const std::string& a_text, const std::string& b_text) {
+  TM_TRY(StoreAccess access, command.open_store());
+  TM_TRY(const StoreKeys* const keys, access.need_keys());
+  TM_TRY(const PointRow a, command.find_point_by_id(access, a_text));
+  TM_TRY(const PointRow b, command.find_point_by_id(access, b_text));
+  for (const PointRow* row : {&a, &b}) TM_DO(check_record_mac(row->point.record, *keys));
+  BlobReader reader(*access.store, *keys);
+  TreeNodes nodes(reader);
+  TM_TRY(const auto work, plan_difference(nodes, a.point.record.root, b.point.record.root));
+  nlohmann::json ranges = nlohmann::json::array();
+  std::uint64_t bytes = 0;
+  for (const RegionWork& item : work) {
+    for (const RegionRun& run : item.runs) {
+      bytes += run.size;
+      ranges.push_back({{"offset", item.region * kRegionBytes + run.offset}, {"bytes", run.size}});
+    }
+  }
+  const nlohmann::json json = {{"from", a.point.record.id.hex()},
+                               {"to", b.point.record.id.hex()},
+                               {"from_size_bytes", a.point.record.size_bytes},
+                               {"to_size_bytes", b.point.record.size_bytes},
+                               {"differing_bytes", bytes},
+                               {"ranges", ranges}};
+  command.print(json, [&] {
+    for (const auto& range : ranges)
+      std::printf("%-16llu %llu\n",
+                  static_cast<unsigned long long>(range["offset"].get<std::uint64_t>()),
+                  static_cast<unsigned long long>(range["bytes"].get<std::uint64_t>()));
+    std::printf("%zu ranges, %s\n", ranges.size(), format_bytes(bytes).c_str());
+  });
+  return kExitDone;
+}
+
+}  // namespace
+
+void add_points_commands(CLI::App& app, Command& command) {
+  auto* points = app.add_subcommand("points", "List, inspect, hold and drop recovery points");
+  auto asset = std::make_shared<std::string>();
+  auto id = std::make_shared<std::string>();
+  points->add_option("ASSET", *asset, "[<site>:]<asset>");
+  points->callback([&command, points, asset] {
+    if (!points->get_subcommands().empty()) return;
+    command.action = [&command, asset] { return list_points(command, *asset); };
+  });
+  auto* show = points->add_subcommand("show", "Everything that is known of one point");
+  show->add_option("POINT", *id, "id, or its first digits")->required();
+  show->callback(
+      [&command, id] { command.action = [&command, id] { return show_point(command, *id); }; });
+  const auto add = [&](const char* name, const char* help, Administer what) {
+    auto* sub = points->add_subcommand(name, help);
+    sub->add_option("POINT", *id, "id, or its first digits")->required();
+    sub->callback([&command, id, what] {
+      command.action = [&command, id, what] { return administer_point(command, *id, what); };
+    });
+  };
+  add("pin", "Hold a point: nothing deletes it", Administer::pin);
+  add("unpin", "Let go of a point", Administer::unpin);
+  add("delete", "Drop a point", Administer::remove);
+
+  auto* diff = app.add_subcommand("diff", "What differs between two points");
+  auto other = std::make_shared<std::string>();
+  diff->add_option("POINT", *id, "the older point")->required();
+  diff->add_option("OTHER", *other, "the newer point")->required();
+  diff->callback([&command, id, other] {
+    command.action = [&command, id, other] { return diff_points(command, *id, *other); };
+  });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,184 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "agent/cli/command.h"
+#include "agent/cli/progress.h"
+#include "agent/restore/volume_restore.h"
+#include "agent/service/point_json.h"
+
+namespace tidemark {
+namespace {
+
+// A plan's time is an estimate: what restores reach over a local network, unless measured
+// otherwise.
+constexpr double kAssumedBytesPerSecond = 200.0 * static_cast<double>(kMiB);
+
+struct RestoreArguments {
+  std::string asset, point, as_of;
+  std::string to_image, to_file, format = "raw", from_point;
+  bool force = false, in_place = false, plan = false;
+};
+
+std::string target_text(const RestoreArguments& arguments) {
+  if (!arguments.to_file.empty()) return arguments.to_file == "-" ? "stdout" : arguments.to_file;
+  return "rbd/" + arguments.to_image;
+}
+
+Status check(const RestoreArguments& arguments) {
+  const bool to_image = !arguments.to_image.empty(), to_file = !arguments.to_file.empty();
+  if (to_image == to_file)
+    return Error(ErrorCode::invalid_argument, "say where to: exactly one of --to and --to-file");
+  if (arguments.in_place && !to_image)
+    return Error(ErrorCode::invalid_argument, "--in-place goes with --to");
+  if (arguments.format != "raw" && arguments.format != "rbd-diff")
+    return Error(ErrorCode::invalid_argument, "--format is 'raw' or 'rbd-diff'");
+  if (arguments.format == "rbd-diff" && !to_file)
+    return Error(ErrorCode::invalid_argument, "--format rbd-diff goes with --to-file");
+  if (!arguments.from_point.empty() && arguments.format != "rbd-diff")
+    return Error(ErrorCode::invalid_argument, "--from-point goes with --format rbd-diff");
+  if (arguments.to_file == "-" && ::isatty(STDOUT_FILENO) == 1)
+    return Error(ErrorCode::invalid_argument, "a volume is not written to a terminal")
+        .with_hint("redirect or pipe it");
+  return {};
+}
+
+Result<RestoreReport> write_diff(Command& command, StoreAccess& access, VolumeRestore& restore,
+                                 const RestoreArguments& arguments) {
+  std::optional<PointRow> from;
+  if (!arguments.from_point.empty()) {
+    TM_TRY(from, command.find_point_by_id(access, arguments.from_point));
+    if (from->point.record.asset != restore.point().point.record.asset)
+      return Error(ErrorCode::invalid_argument, "the two points are of different assets");
+  }
+  const PointRow* const base = from ? &*from : nullptr;
+  if (arguments.to_file == "-") return restore.to_rbd_diff(STDOUT_FILENO, base);
+  TM_TRY(const Fd fd, open_file(arguments.to_file,
+                                O_WRONLY | O_CREAT | (arguments.force ? O_TRUNC : O_EXCL), 0644));
+  auto report = restore.to_rbd_diff(fd.get(), base);
+  if (report && ::fsync(fd.get()) != 0) return errno_error(errno, "fsync");
+  return report;
+}
+
+Result<RestoreReport> execute(Command& command, StoreAccess& access, VolumeRestore& restore,
+                              const RestoreArguments& arguments) {
+  if (arguments.format == "rbd-diff") return write_diff(command, access, restore, arguments);
+  if (arguments.to_file == "-") return restore.to_raw_stream(STDOUT_FILENO);
+  if (!arguments.to_file.empty()) return restore.to_file(arguments.to_file, arguments.force);
+  TM_TRY(const RbdImageName name, parse_rbd_image(arguments.to_image));
+  TM_TRY(const auto cluster, command.connect_cluster());
+  return arguments.in_place ? restore.in_place(cluster, name, arguments.force)
+                            : restore.to_new_image(cluster, name, arguments.force);
+}
+
+Result<int> print_plan(Command& command, VolumeRestore& restore,
+                       const RestoreArguments& arguments) {
+  RestoreEstimate estimate;
+  if (arguments.in_place) {
+    TM_TRY(const RbdImageName name, parse_rbd_image(arguments.to_image));
+    TM_TRY(const auto cluster, command.connect_cluster());
+    TM_TRY(estimate, restore.estimate_in_place(cluster, name));
+  } else {
+    TM_TRY(estimate, restore.estimate_everything());
+  }
+  const PointRecord& record = restore.point().point.record;
+  const double seconds =
+      static_cast<double>(estimate.write_bytes + estimate.zero_bytes) / kAssumedBytesPerSecond;
+  const nlohmann::json json = {{"point", point_json(restore.point())},
+                               {"target", target_text(arguments)},
+                               {"in_place", arguments.in_place},
+                               {"compares_everything", estimate.compares_everything},
+                               {"write_bytes", estimate.write_bytes},
+                               {"zero_bytes", estimate.zero_bytes},
+                               {"size_bytes", record.size_bytes},
+                               {"current_size_bytes", estimate.current_size_bytes},
+                               {"expected_ms", static_cast<std::uint64_t>(seconds * 1000)}};
+  command.print(json, [&] {
+    std::printf("point     %s of %s:%s, %s\n", record.id.hex().c_str(), record.site.c_str(),
+                record.asset.c_str(), format_time(record.time).c_str());
+    std::printf(
+        "target    %s%s\n", target_text(arguments).c_str(),
+        arguments.in_place ? " (in place: what it holds now and the point does not is lost)" : "");
+    std::printf(
+        "%s    %s in %llu regions%s\n", estimate.compares_everything ? "compare" : "write  ",
+        format_bytes(estimate.write_bytes).c_str(),
+        static_cast<unsigned long long>(estimate.regions),
+        estimate.zero_bytes > 0 ? (", " + format_bytes(estimate.zero_bytes) + " zeroed").c_str()
+                                : "");
+    if (arguments.in_place && estimate.current_size_bytes != record.size_bytes)
+      std::printf("resize    %s to %s\n", format_bytes(estimate.current_size_bytes).c_str(),
+                  format_bytes(record.size_bytes).c_str());
+    std::printf(
+        "expected  about %s, at an assumed 200 MiB/s\n",
+        format_duration(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)))
+            .c_str());
+    std::puts("nothing was written");
+  });
+  return kExitDone;
+}
+
+Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
+  TM_DO(check(arguments));
+  const auto started = command.clock.uptime();
+  TM_TRY(StoreAccess access, command.open_store());
+  TM_TRY(const StoreKeys* const keys, access.need_keys());
+  TM_TRY(PointRow row,
+         command.find_point(access, arguments.asset, arguments.point, arguments.as_of));
+  TM_TRY(const auto restore,
+         VolumeRestore::open(*access.store, *keys, std::move(row), command.stop.get_token()));
+  if (arguments.plan) return print_plan(command, *restore, arguments);
+  auto report = [&] {
+    const ProgressDisplay display("restore", command.globals.quiet, [&] {
+      const RestoreProgress& progress = restore->progress();
+      return ProgressState{progress.position_bytes, progress.total_bytes, progress.written_bytes,
+                           format_bytes(progress.written_bytes) + " written"};
+    });
+    return execute(command, access, *restore, arguments);
+  }();
+  if (!report) return std::move(report).error().context("restore " + arguments.asset);
+  const auto elapsed = command.clock.uptime() - started;
+  const nlohmann::json json = {{"point", point_json(restore->point())},
+                               {"written_bytes", report->written_bytes},
+                               {"skipped_bytes", report->skipped_bytes},
+                               {"fetched_bytes", report->fetched_bytes},
+                               {"duration_ms", elapsed / std::chrono::milliseconds(1)},
+                               {"target", target_text(arguments)}};
+  if (arguments.to_file == "-") return kExitDone;  // stdout is the volume
+  command.print(json, [&] {
+    std::printf("restored %s to %s: %s written, %s fetched, %s\n",
+                restore->point().point.record.id.hex().substr(0, 12).c_str(),
+                target_text(arguments).c_str(), format_bytes(report->written_bytes).c_str(),
+                format_bytes(report->fetched_bytes).c_str(), format_duration(elapsed).c_str());
+  });
+  return kExitDone;
+}
+
+}  // namespace
+
+void add_restore_command(CLI::App& app, Command& command) {
+  auto* restore = app.add_subcommand("restore", "Bring a recovery point back");
+  auto arguments = std::make_shared<RestoreArguments>();
+  restore->add_option("ASSET", arguments->asset, "[<site>:]<asset>")->required();
+  auto* point = restore->add_option("--point", arguments->point, "id, or its first digits");
+  restore->add_option("--as-of", arguments->as_of, "newest point at a time (default: latest)")
+      ->excludes(point);
+  restore->add_option("--to", arguments->to_image, "POOL[/NAMESPACE]/IMAGE: a new image");
+  restore->add_flag("--in-place", arguments->in_place,
+                    "roll an existing image back, writing only what differs");
+  restore->add_flag("--force", arguments->force,
+                    "overwrite what exists; write under a client in use");
+  restore->add_option("--to-file", arguments->to_file, "a file or block device, '-' for stdout");
+  restore->add_option("--format", arguments->format, "raw or rbd-diff");
+  restore->add_option("--from-point", arguments->from_point,
+                      "with rbd-diff: only what changed since");
+  restore->add_flag("--plan", arguments->plan, "say what would be done, and do nothing");
+  restore->footer(
+      "Exit codes: 0 done, 1 failed, 2 usage, 4 not found, 5 refused, 6 damaged data, "
+      "130 interrupted.");
+  restore->callback([&command, arguments] {
+    command.action = [&command, arguments] { return run_restore(command, *arguments); };
+  });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,129 @@
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "agent/cli/command.h"
+#include "agent/service/store_service.h"
+#include "agent/verify/verify.h"
+
+namespace tidemark {
+namespace {
+
+struct VerifyArguments {
+  std::string what;       // asset or point; empty: everything
+  std::string read_data;  // "100", "5%"
+  bool repair = false;
+};
+
+Result<double> read_share(const std::string& text) {
+  if (text.empty()) return 0.0;
+  double percent = 0;
+  const std::string_view number =
+      std::string_view(text).substr(0, text.size() - text.ends_with('%'));
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), percent);
+  if (error != std::errc() || end != number.data() + number.size() || percent < 0 || percent > 100)
+    return Error(ErrorCode::invalid_argument, "--read-data takes a percentage from 0 to 100");
+  return percent / 100;
+}
+
+Result<std::vector<PointRow>> choose(Command& command, StoreAccess& access,
+                                     const std::string& what) {
+  if (what.empty()) return access.store->points("", "");
+  if (what.find('/') == std::string::npos) {
+    TM_TRY(PointRow row, command.find_point_by_id(access, what));
+    return std::vector<PointRow>{std::move(row)};
+  }
+  TM_TRY(const SiteAsset asset, command.parse_asset(what));
+  TM_TRY(auto rows, access.store->points(asset.site, asset.asset.text()));
+  if (rows.empty()) return Error(ErrorCode::not_found, "no points of " + what);
+  return rows;
+}
+
+// Sets aside the packs whose bytes do not match their names: what they hold counts as absent then,
+// and the next full backup of the asset sends it again.
+Result<std::size_t> set_aside(StoreAccess& access, const VerifyReport& report) {
+  auto* const service = dynamic_cast<StoreService*>(access.store.get());
+  if (service == nullptr)
+    return Error(ErrorCode::refused,
+                 "--repair works on this site's own store while its agent is stopped");
+  std::set<std::string> packs;
+  for (const Damage& damage : report.damaged)
+    if (!damage.pack.empty()) packs.insert(damage.pack);
+  std::size_t count = 0;
+  for (const std::string& hex : packs) {
+    const PackId id = *PackId::from_hex(hex);
+    const auto bytes = read_blob(service->backend(), pack_blob_name(id), kPackBytesMax);
+    if (!bytes && bytes.error().retryable()) return bytes.error();
+    if (bytes && check_pack(*bytes, id)) continue;  // read well this time
+    TM_DO(service->catalog().mark_pack_damaged(id));
+    ++count;
+  }
+  return count;
+}
+
+Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
+  TM_TRY(const double share, read_share(arguments.read_data));
+  TM_TRY(StoreAccess access, command.open_store());
+  TM_TRY(const StoreKeys* const keys, access.need_keys());
+  TM_TRY(const auto points, choose(command, access, arguments.what));
+  VerifyOptions options;
+  options.read_share = share;
+  options.stop = command.stop.get_token();
+  TM_TRY(const VerifyReport report, verify_points(*access.store, *keys, points, options));
+  nlohmann::json damaged = nlohmann::json::array();
+  for (const Damage& damage : report.damaged)
+    damaged.push_back({{"kind", damage.kind},
+                       {"id", damage.id},
+                       {"point", damage.point},
+                       {"pack", damage.pack},
+                       {"message", damage.message}});
+  std::size_t aside = 0;
+  if (arguments.repair && !report.damaged.empty()) {
+    TM_TRY(aside, set_aside(access, report));
+  }
+  if (report.damaged.empty() && share >= 1)
+    for (const PointRow& row : points)
+      ignore_error(access.store->set_verified(row.point.record.id), "a peer may not record it");
+  const nlohmann::json json = {{"points_checked", report.points_checked},
+                               {"chunks_checked", report.chunks_checked},
+                               {"bytes_read", report.bytes_read},
+                               {"damaged", damaged},
+                               {"packs_set_aside", aside}};
+  command.print(json, [&] {
+    for (const Damage& damage : report.damaged)
+      std::printf("damaged %s %s of point %s: %s\n", damage.kind.c_str(), damage.id.c_str(),
+                  damage.point.substr(0, 12).c_str(), damage.message.c_str());
+    std::printf("%llu points, %llu chunks and nodes, %s read, %zu damaged\n",
+                static_cast<unsigned long long>(report.points_checked),
+                static_cast<unsigned long long>(report.chunks_checked),
+                format_bytes(report.bytes_read).c_str(), report.damaged.size());
+    if (aside > 0)
+      std::printf(
+          "%zu packs set aside; 'tidemark backup --full' of the asset sends what they held again\n",
+          aside);
+  });
+  return report.damaged.empty() ? kExitDone : kExitDamaged;
+}
+
+}  // namespace
+
+void add_verify_command(CLI::App& app, Command& command) {
+  auto* verify = app.add_subcommand("verify", "Check structure, then bytes");
+  auto arguments = std::make_shared<VerifyArguments>();
+  verify->add_option("ASSET_OR_POINT", arguments->what, "everything where left out");
+  verify
+      ->add_option("--read-data", arguments->read_data,
+                   "read this share of the data (default: all)")
+      ->expected(0, 1)
+      ->default_str("100");
+  verify->add_flag("--repair", arguments->repair,
+                   "set damaged packs aside, so that a backup mends them");
+  verify->footer("Exit codes: 0 all is well, 6 damage was found.");
+  verify->callback([&command, verify, arguments] {
+    if (verify->count("--read-data") > 0 && arguments->read_data.empty())
+      arguments->read_data = "100";
+    command.action = [&command, arguments] { return run_verify(command, *arguments); };
+  });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,80 @@
+// What all commands share: global options, results as JSON or text, exit codes.
+//
+// Exit codes are part of the contract: 0 done; 1 failed; 2 wrong usage or configuration; 3 done in
+// part; 4 not found; 5 refused; 6 damaged data found; 130 interrupted.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <stop_token>
+#include <string>
+
+#include "agent/site/access.h"
+#include "base/clock.h"
+#include "config/config.h"
+
+namespace tidemark {
+
+inline constexpr int kExitDone = 0, kExitFailed = 1, kExitUsage = 2, kExitPartial = 3,
+                     kExitNotFound = 4, kExitRefused = 5, kExitDamaged = 6, kExitInterrupted = 130;
+
+int exit_code_of(const Error& error);
+
+struct Globals {
+  std::string config_path;
+  bool json = false, quiet = false, no_color = false;
+  std::string log_level;
+  // Instead of a configuration: a store read with nothing but its key.
+  std::string store_url, key_file, passphrase_file, ceph_conf, ceph_user, peer;
+};
+
+class Command {
+ public:
+  Globals globals;
+  std::stop_source stop;
+  Clock& clock = Clock::system();
+  // Set by the chosen subcommand; its result is the exit code.
+  std::function<Result<int>()> action;
+
+  // The configuration, read once.
+  Result<const Config*> config();
+  // The store that a reading command works on: --store, --peer, this site's own, or the only peer.
+  Result<StoreAccess> open_store();
+  // This site's name; empty where there is no configuration (--store).
+  Result<std::string> own_site();
+  // A cluster by --ceph-conf, or by the configuration.
+  Result<std::shared_ptr<CephCluster>> connect_cluster();
+  // The point that is meant: by id, by time, or the newest of an asset ("latest").
+  Result<PointRow> find_point(StoreAccess& access, const std::string& asset, const std::string& id,
+                              const std::string& as_of);
+  // A point given as an id or a prefix of one.
+  Result<PointRow> find_point_by_id(StoreAccess& access, const std::string& id);
+  // `[<site>:]<asset>`, with this site's name where none is written.
+  Result<SiteAsset> parse_asset(const std::string& text);
+
+  // Prints a result: as JSON where asked for, else by `text`.
+  void print(const nlohmann::json& json, const std::function<void()>& text) const;
+
+ private:
+  std::optional<Config> config_;
+};
+
+// Each adds its subcommands.
+void add_agent_command(CLI::App& app, Command& command);
+void add_backup_command(CLI::App& app, Command& command);
+void add_catalog_commands(CLI::App& app, Command& command);
+void add_config_commands(CLI::App& app, Command& command);
+void add_pki_commands(CLI::App& app, Command& command);
+void add_points_commands(CLI::App& app, Command& command);
+void add_restore_command(CLI::App& app, Command& command);
+void add_store_commands(CLI::App& app, Command& command);
+void add_verify_command(CLI::App& app, Command& command);
+void add_completion_command(CLI::App& app, Command& command);
+
+// Left-aligned columns under a heading, on stdout.
+void print_table(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace tidemark

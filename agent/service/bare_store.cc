@@ -1,0 +1,165 @@
+#include "agent/service/bare_store.h"
+
+#include <algorithm>
+#include <mutex>
+#include <set>
+#include <tuple>
+
+#include "agent/service/store_service.h"
+#include "base/log.h"
+#include "base/queue.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::size_t kTailBytes = 64 * kKiB;
+constexpr std::size_t kIndexThreads = 8;
+
+Result<PackIndex> read_index(Backend& backend, const std::string& name, std::uint64_t size) {
+  std::uint64_t tail = std::min<std::uint64_t>(size, kTailBytes);
+  while (true) {
+    TM_TRY(const Bytes bytes, backend.read(name, size - tail, static_cast<std::size_t>(tail)));
+    TM_TRY(PackIndex index, parse_pack_index(bytes, size));
+    if (index.tail_needed == 0) return index;
+    tail = index.tail_needed;
+  }
+}
+
+Error read_only() {
+  return Error(ErrorCode::refused, "the store was opened read-only, without its agent");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BareStore>> BareStore::open(std::unique_ptr<Backend> backend) {
+  std::unique_ptr<BareStore> store(new BareStore(std::move(backend)));
+  TM_TRY(const auto descriptor, store->descriptor());
+  static_cast<void>(descriptor);
+  TM_DO(store->load_points());
+  TM_DO(store->load_packs());
+  return store;
+}
+
+Result<StoreDescriptor> BareStore::descriptor() { return StoreService::read_descriptor(*backend_); }
+
+Status BareStore::load_points() {
+  std::vector<PointId> ids;
+  TM_DO(backend_->list("points/", [&](const BlobInfo& blob) -> Status {
+    if (const auto id = point_of_blob_name(blob.name)) ids.push_back(*id);
+    return {};
+  }));
+  std::set<std::string> marks;
+  TM_DO(backend_->list("marks/", [&](const BlobInfo& blob) -> Status {
+    marks.insert(blob.name.substr(6));
+    return {};
+  }));
+  for (const PointId& id : ids) {
+    TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kRecordBytesMax + 256));
+    auto point = decode_committed_point(bytes);
+    if (!point) {
+      log::error("point {}: {}", id.hex(), point.error().message());
+      continue;
+    }
+    PointRow row;
+    row.point = *std::move(point);
+    row.record_hash = sha256(bytes);
+    row.pinned = marks.contains(id.hex() + ".pin");
+    if (!marks.contains(id.hex() + ".deleted")) points_.push_back(std::move(row));
+  }
+  std::sort(points_.begin(), points_.end(), [](const PointRow& a, const PointRow& b) {
+    const auto &ra = a.point.record, &rb = b.point.record;
+    return std::tie(ra.site, ra.asset, ra.time, a.point.sequence) <
+           std::tie(rb.site, rb.asset, rb.time, b.point.sequence);
+  });
+  stats_.points = points_.size();
+  return {};
+}
+
+Status BareStore::load_packs() {
+  std::vector<BlobInfo> blobs;
+  TM_DO(backend_->list("packs/", [&](const BlobInfo& blob) -> Status {
+    if (pack_of_blob_name(blob.name)) blobs.push_back(blob);
+    return {};
+  }));
+  std::mutex mutex;
+  return parallel_for(blobs.size(), kIndexThreads, [&](std::size_t i) -> Status {
+    auto index = read_index(*backend_, blobs[i].name, blobs[i].size_bytes);
+    if (!index && index.error().code() == ErrorCode::corruption) {
+      log::error("{}: {}", blobs[i].name, index.error().message());
+      return {};
+    }
+    if (!index) return std::move(index).error();
+    std::lock_guard lock(mutex);
+    const auto place = static_cast<std::uint32_t>(packs_.size());
+    packs_.push_back(*pack_of_blob_name(blobs[i].name));
+    ++stats_.packs;
+    stats_.pack_bytes += blobs[i].size_bytes;
+    for (const PackEntry& entry : index->entries) {
+      if (!chunks_.emplace(entry.id, Place{place, entry}).second) continue;
+      stats_.plain_bytes += entry.plain_size;
+      ++(entry.kind == BlobKind::node ? stats_.nodes : stats_.chunks);
+    }
+    return {};
+  });
+}
+
+Result<PointRow> BareStore::find(const PointQuery& query) {
+  const PointRow* found = nullptr;
+  for (const PointRow& row : points_) {
+    const PointRecord& record = row.point.record;
+    if (query.newest) {
+      const bool asked = record.site == query.site && record.asset == query.asset;
+      if (asked && (found == nullptr || row.point.sequence > found->point.sequence)) found = &row;
+    } else if (query.as_of) {
+      if (record.site == query.site && record.asset == query.asset && record.time <= *query.as_of)
+        found = &row;
+    } else if (record.id.hex().starts_with(query.id_prefix)) {
+      if (found != nullptr)
+        return Error(ErrorCode::invalid_argument, "several points begin with " + query.id_prefix);
+      found = &row;
+    }
+  }
+  if (found == nullptr) return Error(ErrorCode::not_found, "no such point in the store");
+  return *found;
+}
+
+Result<std::vector<PointRow>> BareStore::points(std::string_view site, std::string_view asset) {
+  std::vector<PointRow> rows;
+  for (const PointRow& row : points_)
+    if ((site.empty() || row.point.record.site == site) &&
+        (asset.empty() || row.point.record.asset == asset))
+      rows.push_back(row);
+  return rows;
+}
+
+Result<std::vector<BlobLocation>> BareStore::locate(std::span<const ChunkId> ids) {
+  std::vector<BlobLocation> out;
+  for (const ChunkId& id : ids) {
+    const auto it = chunks_.find(id);
+    if (it == chunks_.end())
+      return Error(ErrorCode::corruption, "blob " + id.hex() + " is not in the store");
+    out.push_back({packs_[it->second.pack], it->second.entry});
+  }
+  return out;
+}
+
+Result<Bytes> BareStore::read(const PackId& pack, std::uint64_t offset, std::size_t size) {
+  return backend_->read(pack_blob_name(pack), offset, size);
+}
+
+Result<CatalogStats> BareStore::stats() { return stats_; }
+
+Result<UploadSession> BareStore::begin(std::string_view, std::string_view, const PointId&) {
+  return read_only();
+}
+Result<std::vector<bool>> BareStore::missing(const UploadSession&, std::span<const ChunkId>) {
+  return read_only();
+}
+Status BareStore::put_pack(const UploadSession&, const PackId&, ByteView) { return read_only(); }
+Result<PointRow> BareStore::commit(const UploadSession&, ByteView) { return read_only(); }
+Status BareStore::abandon(const UploadSession&) { return read_only(); }
+Status BareStore::set_pinned(const PointId&, bool) { return read_only(); }
+Status BareStore::remove(const PointId&) { return read_only(); }
+Status BareStore::set_verified(const PointId&) { return read_only(); }
+
+}  // namespace tidemark

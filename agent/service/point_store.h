@@ -1,0 +1,85 @@
+// What every part of the agent sees of a store, wherever it is: in this process (StoreService),
+// behind a peer's HTTPS (RemoteStore), or as bare blobs on a backend without a catalog (BareStore).
+// Protocol: docs/protocol.md.
+//
+// The order of a backup:
+//   begin -> missing* -> put_pack* -> commit
+// begin() names the point to come. missing() tells which chunks must be sent; those it calls
+// present stay protected until the session ends. put_pack() is durable when it returns, and may be
+// repeated. commit() makes the point exist or fails; repeated with the same record it succeeds
+// again.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "catalog/catalog.h"
+#include "store/keys.h"
+#include "store/pack.h"
+#include "store/record.h"
+
+namespace tidemark {
+
+struct UploadSession {
+  SessionId id;
+  PointId point;  // the point that this session may commit; the same bytes as `id`
+  std::uint64_t fence = 0;
+};
+
+// Which point is meant: exactly one way of saying it is used.
+struct PointQuery {
+  std::string site, asset;         // with newest and as_of: whose asset; empty otherwise
+  bool newest = false;             // the last one that the store took in
+  std::optional<Timestamp> as_of;  // the newest point at or before
+  std::string id_prefix;           // hex; must be unique
+};
+
+// The most ids in one call of missing() or locate().
+inline constexpr std::size_t kIdsPerCallMax = 16384;
+// The most bytes in one call of read().
+inline constexpr std::size_t kReadBytesMax = 8 * kMiB;
+
+class PointStore {
+ public:
+  virtual ~PointStore() = default;
+
+  virtual Result<StoreDescriptor> descriptor() = 0;
+
+  // --- writing. `refused` from any of these once a newer session of the asset was begun (fenced)
+  // or the session ended.
+  virtual Result<UploadSession> begin(std::string_view site, std::string_view asset,
+                                      const PointId& parent) = 0;
+  // For each id in turn: true where its bytes must be sent.
+  virtual Result<std::vector<bool>> missing(const UploadSession& session,
+                                            std::span<const ChunkId> ids) = 0;
+  virtual Status put_pack(const UploadSession& session, const PackId& id, ByteView bytes) = 0;
+  virtual Result<PointRow> commit(const UploadSession& session, ByteView record) = 0;
+  virtual Status abandon(const UploadSession& session) = 0;
+
+  // --- reading
+  // `not_found` where there is none.
+  virtual Result<PointRow> find(const PointQuery& query) = 0;
+  // Points in the order of (site, asset, time); of one site or asset where given.
+  virtual Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) = 0;
+  // Where each blob lies; `corruption` where one is not there.
+  virtual Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) = 0;
+  virtual Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) = 0;
+
+  // --- administration: for the operators of the store's own site, never for a peer
+  virtual Status set_pinned(const PointId& id, bool pinned) = 0;
+  // Marks a point as deleted; its bytes stay until the grace is over and nothing else needs them.
+  virtual Status remove(const PointId& id) = 0;
+  virtual Status set_verified(const PointId& id) = 0;
+  virtual Result<CatalogStats> stats() = 0;
+};
+
+// The JSON keys of a point (CLI.md) are made in one place, agent/service/point_json.h.
+
+}  // namespace tidemark

@@ -1,0 +1,458 @@
+#include "agent/service/store_service.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/log.h"
+#include "base/queue.h"
+#include "base/text.h"
+#include "catalog/rebuild.h"
+#include "store/tree.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::uint64_t kDescriptorBytesMax = 64 * kKiB;
+constexpr std::size_t kNodeReadThreads = 8;
+constexpr std::chrono::minutes kSessionRenewal{5};
+
+std::string mark_name(const PointId& id, const char* kind) {
+  return "marks/" + id.hex() + "." + kind;
+}
+
+Bytes timestamp_bytes(Timestamp t) {
+  ByteWriter w;
+  w.u64(static_cast<std::uint64_t>(t.us));
+  return w.take();
+}
+
+Error incomplete(std::string_view what) {
+  return Error(ErrorCode::refused, "the point is not complete: " + std::string(what))
+      .with_hint("start the backup again; what arrived is not sent twice");
+}
+
+bool same_record(const PointRow& row, const PointRecord& record) {
+  return row.point.record.id == record.id && row.point.record.mac == record.mac &&
+         row.point.record.root == record.root && row.point.record.asset == record.asset;
+}
+
+std::string owner_text() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return std::string("tidemark on ") + host.data() + ", pid " + std::to_string(::getpid());
+}
+
+// True where the backend holds any pack or point: an empty catalog is not the whole truth then.
+Result<bool> holds_anything(Backend& backend) {
+  for (const char* prefix : {"points/", "packs/"}) {
+    bool any = false;
+    const auto status = backend.list(prefix, [&](const BlobInfo&) -> Status {
+      any = true;
+      return Error(ErrorCode::cancelled, "one is enough");
+    });
+    if (any) return true;
+    if (!status) return status.error();
+  }
+  return false;
+}
+
+}  // namespace
+
+Status StoreService::create(Backend& backend, const StoreDescriptor& descriptor) {
+  auto created = backend.create(StoreDescriptor::kBlobName, encode(descriptor));
+  if (!created && created.error().code() == ErrorCode::already_exists)
+    return Error(ErrorCode::already_exists, backend.url() + " holds a store already");
+  return created;
+}
+
+Result<StoreDescriptor> StoreService::read_descriptor(Backend& backend) {
+  auto bytes = read_blob(backend, StoreDescriptor::kBlobName, kDescriptorBytesMax);
+  if (!bytes && bytes.error().code() == ErrorCode::not_found)
+    return Error(ErrorCode::not_found, backend.url() + " holds no store")
+        .with_hint("create one with: tidemark store init");
+  if (!bytes) return std::move(bytes).error();
+  return decode_store_descriptor(*bytes);
+}
+
+Status StoreService::write_descriptor(Backend& backend, const StoreDescriptor& descriptor) {
+  return backend.replace(StoreDescriptor::kBlobName, encode(descriptor));
+}
+
+Result<std::unique_ptr<StoreService>> StoreService::open(
+    std::unique_ptr<Backend> backend, const std::filesystem::path& catalog_directory,
+    Clock& clock) {
+  std::unique_ptr<StoreService> service(new StoreService(std::move(backend), clock));
+  TM_TRY(service->descriptor_, read_descriptor(*service->backend_));
+  TM_TRY(service->lock_, service->backend_->lock_writer(owner_text()));
+  TM_DO(service->open_catalog(catalog_directory));
+  auto recovered = service->recover();
+  if (!recovered && recovered.error().code() == ErrorCode::refused) {
+    // A power cut took rows that were not synced yet: the backend has all of it.
+    log::warn("{}; rebuilding the catalog", recovered.error().message());
+    TM_DO(service->rebuild(catalog_directory));
+    recovered = {};
+  }
+  TM_DO(std::move(recovered));
+  std::lock_guard lock(service->commit_mutex_);
+  TM_DO(service->expire_sessions());
+  return service;
+}
+
+Status StoreService::rebuild(const std::filesystem::path& directory) {
+  catalog_.reset();
+  TM_TRY(const auto report, rebuild_catalog(*backend_, directory, descriptor_.id, {}, {}));
+  for (const auto& finding : report.findings) log::error("catalog rebuild: {}", finding);
+  log::warn("catalog rebuilt from {}: {} points, {} packs", backend_->url(), report.points,
+            report.packs);
+  TM_TRY(catalog_, Catalog::open(directory, descriptor_.id));
+  return {};
+}
+
+// The catalog can always be made anew: where it is gone or damaged, it is.
+Status StoreService::open_catalog(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  std::filesystem::create_directories(directory, ignored);
+  auto opened = Catalog::open(directory, descriptor_.id);
+  if (!opened && opened.error().code() == ErrorCode::corruption) {
+    log::error("{}", opened.error().describe());
+    return rebuild(directory);
+  }
+  if (!opened) return std::move(opened).error();
+  catalog_ = *std::move(opened);
+  TM_TRY(const CatalogStats stats, catalog_->stats());
+  if (stats.points != 0 || stats.packs != 0) return {};
+  TM_TRY(const bool lost, holds_anything(*backend_));
+  return lost ? rebuild(directory) : Status();
+}
+
+Status StoreService::still_owner() const {
+  if (broken_)
+    return Error(ErrorCode::refused, "the store's catalog could not be written")
+        .with_hint("see the log; the agent has to be started again");
+  if (lock_->held()) return {};
+  return Error(ErrorCode::refused, "this process lost the store's writer lock")
+      .with_hint("another agent may have taken over; restart this one");
+}
+
+// A record is written before the catalog knows of it. Its session is still open then, and a point's
+// id is its session's.
+Status StoreService::recover() {
+  std::vector<PointId> open;
+  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
+    open.push_back(PointId::from(row.id.view()));
+    return {};
+  }));
+  for (const PointId& id : open) {
+    const auto size = backend_->size(point_blob_name(id));
+    if (!size && size.error().code() == ErrorCode::not_found) continue;
+    if (!size) return size.error();
+    std::lock_guard lock(commit_mutex_);
+    TM_TRY(const PointRow row, adopt_record(id));
+    log::warn("finished the interrupted commit of point {} of {}", id.hex(),
+              row.point.record.asset);
+  }
+  return {};
+}
+
+Result<PointRow> StoreService::adopt_record(const PointId& id) {
+  TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kRecordBytesMax + 256));
+  PointRow row;
+  TM_TRY(row.point, decode_committed_point(bytes));
+  row.record_hash = sha256(bytes);
+  TM_TRY(const auto closed, check_complete(row.point.record.root));
+  TM_DO(catalog_->commit_point(row, closed, SessionId::from(id.view())));
+  return row;
+}
+
+// A newer session fences the older ones of its asset: they cannot commit any more.
+Status StoreService::close_sessions_of(std::string_view asset, std::string_view site) {
+  std::vector<SessionId> old;
+  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
+    if (row.asset == asset && row.site == site) old.push_back(row.id);
+    return {};
+  }));
+  for (const SessionId& id : old) TM_DO(catalog_->close_session(id));
+  return {};
+}
+
+Status StoreService::expire_sessions() {
+  std::vector<SessionId> old;
+  const Timestamp now = clock_.now();
+  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
+    if (now - row.renewed > kSessionLease) old.push_back(row.id);
+    return {};
+  }));
+  for (const SessionId& id : old) TM_DO(catalog_->close_session(id));
+  return {};
+}
+
+Result<StoreDescriptor> StoreService::descriptor() { return read_descriptor(*backend_); }
+
+Result<UploadSession> StoreService::begin(std::string_view site, std::string_view asset,
+                                          const PointId& parent) {
+  TM_DO(still_owner());
+  TM_DO(check_name(site, "site"));
+  TM_TRY(const AssetName name, AssetName::parse(asset));
+  if (!parent.is_null()) {
+    TM_TRY(const auto row, catalog_->find_point(parent));
+    if (!row) return Error(ErrorCode::not_found, "the parent point is not in this store");
+    if (row->point.record.site != site || row->point.record.asset != asset)
+      return Error(ErrorCode::invalid_argument, "the parent point is of another asset");
+  }
+  std::lock_guard lock(commit_mutex_);
+  TM_DO(expire_sessions());
+  TM_DO(close_sessions_of(name.text(), site));
+  SessionRow row;
+  row.id = random_id<SessionId>();
+  row.site = site;
+  row.asset = name.text();
+  row.parent = parent;
+  row.opened = row.renewed = clock_.now();
+  TM_TRY(row, catalog_->open_session(std::move(row)));
+  return UploadSession{row.id, PointId::from(row.id.view()), row.fence};
+}
+
+Result<SessionRow> StoreService::session(const SessionId& id) {
+  TM_TRY(auto row, catalog_->find_session(id));
+  if (!row) return Error(ErrorCode::refused, "the upload session has ended");
+  return *std::move(row);
+}
+
+Result<SessionRow> StoreService::live_session(const UploadSession& upload) {
+  TM_DO(still_owner());
+  TM_TRY(SessionRow row, session(upload.id));
+  TM_TRY(const std::uint64_t newest, catalog_->newest_fence(row.site, row.asset));
+  if (row.fence != upload.fence || row.fence != newest)
+    return Error(ErrorCode::refused, "fenced: a newer backup of " + row.asset + " has begun")
+        .with_hint("two agents may be protecting the same asset");
+  return row;
+}
+
+Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
+                                                std::span<const ChunkId> ids) {
+  if (ids.size() > kIdsPerCallMax) return Error(ErrorCode::invalid_argument, "too many ids");
+  TM_TRY(const SessionRow row, live_session(upload));
+  TM_TRY(const auto found, catalog_->find_chunks(ids));
+  std::vector<bool> out(ids.size());
+  std::unordered_set<PackId, IdHash> packs;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    out[i] = !found[i];
+    if (found[i]) packs.insert(found[i]->location.pack);
+  }
+  // What is called present must still be there at the commit.
+  const std::vector<PackId> pins(packs.begin(), packs.end());
+  if (!pins.empty()) TM_DO(catalog_->pin_packs(row.id, pins));
+  if (clock_.now() - row.renewed > kSessionRenewal)
+    TM_DO(catalog_->renew_session(row.id, clock_.now(), 0));
+  return out;
+}
+
+Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
+  TM_TRY(const SessionRow row, live_session(upload));
+  TM_TRY(const auto known, catalog_->find_pack(id));
+  TM_DO(catalog_->pin_packs(row.id, std::span(&id, 1)));
+  if (known && !known->damaged) return catalog_->renew_session(row.id, clock_.now(), 0);
+  auto index = check_pack(bytes, id);
+  // What a peer sends is its mistake, not damage of ours.
+  if (!index)
+    return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
+  TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
+  TM_DO(writer->append(bytes));
+  TM_DO(writer->commit());
+  PackRow pack;
+  pack.id = id;
+  pack.size_bytes = bytes.size();
+  pack.entries = static_cast<std::uint32_t>(index->entries.size());
+  TM_DO(catalog_->add_pack(pack, index->entries));
+  return catalog_->renew_session(row.id, clock_.now(), bytes.size());
+}
+
+Status StoreService::check_chunks_present(std::span<const ChunkId> ids) {
+  for (std::size_t at = 0; at < ids.size(); at += kIdsPerCallMax) {
+    const auto batch = ids.subspan(at, std::min(kIdsPerCallMax, ids.size() - at));
+    TM_TRY(const auto found, catalog_->find_chunks(batch));
+    for (std::size_t i = 0; i < batch.size(); ++i)
+      if (!found[i] || found[i]->location.entry.kind != BlobKind::chunk)
+        return incomplete("chunk " + batch[i].hex() + " is missing");
+  }
+  return {};
+}
+
+Result<std::vector<ChunkId>> StoreService::check_complete(const TreeRoot& root) {
+  std::vector<ChunkId> closed;
+  if (root.id.is_null()) return closed;
+  if (root.level > kTreeLevelMax)
+    return Error(ErrorCode::invalid_argument, "the tree is impossibly high");
+  std::unordered_set<ChunkId, IdHash> seen = {root.id};
+  std::vector<ChunkId> level_ids = {root.id};
+  for (int level = root.level; level >= 0 && !level_ids.empty(); --level) {
+    std::vector<BlobLocation> open;
+    for (std::size_t at = 0; at < level_ids.size(); at += kIdsPerCallMax) {
+      const auto batch =
+          std::span(level_ids).subspan(at, std::min(kIdsPerCallMax, level_ids.size() - at));
+      TM_TRY(const auto found, catalog_->find_chunks(batch));
+      for (std::size_t i = 0; i < batch.size(); ++i) {
+        if (!found[i] || found[i]->location.entry.kind != BlobKind::node)
+          return incomplete("tree node " + batch[i].hex() + " is missing");
+        if (!found[i]->closed) open.push_back(found[i]->location);
+      }
+    }
+    std::vector<NodeRefs> refs(open.size());
+    TM_DO(parallel_for(open.size(), kNodeReadThreads, [&](std::size_t i) -> Status {
+      TM_TRY(const Bytes stored, backend_->read(pack_blob_name(open[i].pack), open[i].entry.offset,
+                                                open[i].entry.stored_size));
+      TM_TRY(refs[i], parse_node_refs(stored));
+      if (refs[i].level != level) return incomplete("a tree node is at the wrong level");
+      return {};
+    }));
+    level_ids.clear();
+    std::vector<ChunkId> chunks;
+    for (std::size_t i = 0; i < open.size(); ++i) {
+      closed.push_back(open[i].entry.id);
+      for (const ChunkId& id : refs[i].refs)
+        if (seen.insert(id).second) (level == 0 ? chunks : level_ids).push_back(id);
+    }
+    TM_DO(check_chunks_present(chunks));
+  }
+  return closed;
+}
+
+Status StoreService::check_record(const PointRecord& record, const SessionRow& session) {
+  if (record.id != PointId::from(session.id.view()) || record.site != session.site ||
+      record.asset != session.asset || record.parent != session.parent)
+    return Error(ErrorCode::invalid_argument, "the point record does not fit its session");
+  if (record.store != descriptor_.id)
+    return Error(ErrorCode::invalid_argument, "the point record is meant for another store");
+  if (descriptor_.encrypted == record.mac.is_null())
+    return Error(ErrorCode::invalid_argument, "the point record's authentication does not fit");
+  return {};
+}
+
+Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView bytes) {
+  TM_DO(still_owner());
+  TM_TRY(const PointRecord record, decode_point_record(bytes));
+  std::lock_guard lock(commit_mutex_);
+  // The answer to an earlier try may have been lost.
+  TM_TRY(auto existing, catalog_->find_point(record.id));
+  if (existing && same_record(*existing, record)) return *std::move(existing);
+  TM_TRY(const SessionRow row, live_session(upload));
+  TM_DO(check_record(record, row));
+  TM_TRY(const auto closed, check_complete(record.root));
+
+  PointRow point;
+  point.point.record = record;
+  point.point.received = clock_.now();
+  point.point.stored_bytes = row.stored_bytes;
+  TM_TRY(const auto last, catalog_->last_point());
+  point.point.sequence = last ? last->point.sequence + 1 : 1;
+  if (last) {
+    point.point.previous = last->record_hash;
+    // Receive times never run backwards, whatever the clock does: retention counts by them.
+    point.point.received = std::max(point.point.received, last->point.received);
+  }
+  const Bytes encoded = encode(point.point);
+  point.record_hash = sha256(encoded);
+  auto created = backend_->create(point_blob_name(record.id), encoded);
+  if (!created && created.error().code() == ErrorCode::already_exists)
+    return adopt_record(record.id);
+  TM_DO(std::move(created));
+  const auto recorded = catalog_->commit_point(point, closed, upload.id);
+  if (recorded) return point;
+  // Nobody was told of the point, and the next one will take its number: its record must not stay.
+  if (!backend_->remove(point_blob_name(record.id))) broken_ = true;
+  return recorded.error();
+}
+
+Status StoreService::abandon(const UploadSession& upload) {
+  std::lock_guard lock(commit_mutex_);
+  TM_TRY(const auto row, catalog_->find_session(upload.id));
+  if (!row || row->fence != upload.fence) return {};  // it has ended already
+  return catalog_->close_session(upload.id);
+}
+
+Result<PointRow> StoreService::find(const PointQuery& query) {
+  if (query.newest) {
+    // By the store's own order: the source's clock may have been wrong.
+    std::optional<PointRow> newest;
+    TM_DO(catalog_->each_point(query.site, query.asset, [&](const PointRow& row) -> Status {
+      if (!newest || row.point.sequence > newest->point.sequence) newest = row;
+      return {};
+    }));
+    if (newest) return *std::move(newest);
+    return Error(ErrorCode::not_found, "no point of " + query.site + ":" + query.asset);
+  }
+  if (query.as_of) {
+    TM_TRY(auto row, catalog_->find_point_as_of(query.site, query.asset, *query.as_of));
+    if (row) return *std::move(row);
+    return Error(ErrorCode::not_found,
+                 "no point of " + query.site + ":" + query.asset + " at that time");
+  }
+  TM_TRY(auto rows, catalog_->find_points_by_prefix(query.id_prefix, 2));
+  if (rows.empty()) return Error(ErrorCode::not_found, "no point " + query.id_prefix);
+  if (rows.size() > 1)
+    return Error(ErrorCode::invalid_argument, "several points begin with " + query.id_prefix);
+  return std::move(rows.front());
+}
+
+Result<std::vector<PointRow>> StoreService::points(std::string_view site, std::string_view asset) {
+  std::vector<PointRow> rows;
+  TM_DO(catalog_->each_point(site, asset, [&](const PointRow& row) -> Status {
+    rows.push_back(row);
+    return {};
+  }));
+  return rows;
+}
+
+Result<std::vector<BlobLocation>> StoreService::locate(std::span<const ChunkId> ids) {
+  if (ids.size() > kIdsPerCallMax) return Error(ErrorCode::invalid_argument, "too many ids");
+  TM_TRY(const auto found, catalog_->find_chunks(ids));
+  std::vector<BlobLocation> out;
+  out.reserve(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (!found[i])
+      return Error(ErrorCode::corruption, "blob " + ids[i].hex() + " is not in the store");
+    out.push_back(found[i]->location);
+  }
+  return out;
+}
+
+Result<Bytes> StoreService::read(const PackId& pack, std::uint64_t offset, std::size_t size) {
+  if (size > kReadBytesMax) return Error(ErrorCode::invalid_argument, "too large a read");
+  return backend_->read(pack_blob_name(pack), offset, size);
+}
+
+Status StoreService::set_pinned(const PointId& id, bool pinned) {
+  TM_DO(still_owner());
+  TM_TRY(const auto row, catalog_->find_point(id));
+  if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
+  if (row->deleted) return Error(ErrorCode::refused, "the point was deleted");
+  // The mark outlives the catalog. A pin is written first and lifted last, so that a crash between
+  // the two leaves the point held.
+  const Timestamp now = clock_.now();
+  if (pinned) TM_DO(backend_->replace(mark_name(id, "pin"), timestamp_bytes(now)));
+  TM_DO(catalog_->set_pinned(id, pinned, now));
+  if (!pinned) TM_DO(backend_->remove(mark_name(id, "pin")));
+  return {};
+}
+
+Status StoreService::remove(const PointId& id) {
+  TM_DO(still_owner());
+  TM_TRY(const auto row, catalog_->find_point(id));
+  if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
+  if (row->pinned)
+    return Error(ErrorCode::refused, "the point is pinned")
+        .with_hint("tidemark points unpin " + id.hex().substr(0, 12));
+  const Timestamp now = clock_.now();
+  TM_DO(catalog_->set_deleted(id, now, now));
+  return backend_->replace(mark_name(id, "deleted"), timestamp_bytes(now));
+}
+
+Status StoreService::set_verified(const PointId& id) {
+  return catalog_->set_verified(id, clock_.now());
+}
+
+Result<CatalogStats> StoreService::stats() { return catalog_->stats(); }
+
+}  // namespace tidemark

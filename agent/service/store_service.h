@@ -1,0 +1,93 @@
+// A store that this process owns: backend and catalog under one writer lock, and the commit
+// protocol.
+//
+// Order of writes (docs/crash-ordering.md):
+//   1. a pack's bytes are durable on the backend, then its chunks are in the catalog, then it is
+//      acknowledged;
+//   2. a point's record is durable on the backend, then in the catalog (one synced batch), then it
+//   is
+//      acknowledged.
+// A crash between the two halves of 2 is mended by open(): the record of an open session that is
+// found on the backend is brought into the catalog.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "agent/service/point_store.h"
+#include "base/clock.h"
+#include "catalog/catalog.h"
+#include "store/backend.h"
+
+namespace tidemark {
+
+class StoreService final : public PointStore {
+ public:
+  // An upload that is not heard of for so long has ended.
+  static constexpr std::chrono::hours kSessionLease{24};
+
+  // Creates a new store on an empty backend: `already_exists` where there is one.
+  static Status create(Backend& backend, const StoreDescriptor& descriptor);
+  static Result<StoreDescriptor> read_descriptor(Backend& backend);
+  // Replaces the descriptor (key slots changed). REQUIRES: the caller holds the writer lock.
+  static Status write_descriptor(Backend& backend, const StoreDescriptor& descriptor);
+
+  // Takes the writer lock, opens the catalog (rebuilding it where it is gone) and mends what a
+  // crash left. `refused` where another process serves the store.
+  static Result<std::unique_ptr<StoreService>> open(std::unique_ptr<Backend> backend,
+                                                    const std::filesystem::path& catalog_directory,
+                                                    Clock& clock);
+
+  Result<StoreDescriptor> descriptor() override;
+  Result<UploadSession> begin(std::string_view site, std::string_view asset,
+                              const PointId& parent) override;
+  Result<std::vector<bool>> missing(const UploadSession& session,
+                                    std::span<const ChunkId> ids) override;
+  Status put_pack(const UploadSession& session, const PackId& id, ByteView bytes) override;
+  Result<PointRow> commit(const UploadSession& session, ByteView record) override;
+  Status abandon(const UploadSession& session) override;
+  Result<PointRow> find(const PointQuery& query) override;
+  Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) override;
+  Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) override;
+  Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) override;
+  Status set_pinned(const PointId& id, bool pinned) override;
+  Status remove(const PointId& id) override;
+  Status set_verified(const PointId& id) override;
+  Result<CatalogStats> stats() override;
+
+  // Whose session it is: the HTTP layer holds it against who asks.
+  Result<SessionRow> session(const SessionId& id);
+  Catalog& catalog() { return *catalog_; }
+  Backend& backend() { return *backend_; }
+  // `refused` once the writer lock was lost.
+  Status still_owner() const;
+
+ private:
+  StoreService(std::unique_ptr<Backend> backend, Clock& clock)
+      : backend_(std::move(backend)), clock_(clock) {}
+  Status open_catalog(const std::filesystem::path& directory);
+  Status rebuild(const std::filesystem::path& directory);
+  Status recover();
+  Status expire_sessions();
+  Status close_sessions_of(std::string_view asset, std::string_view site);
+  Result<SessionRow> live_session(const UploadSession& session);
+  Status check_record(const PointRecord& record, const SessionRow& session);
+  // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
+  Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
+  Status check_chunks_present(std::span<const ChunkId> ids);
+  Result<PointRow> record_point(PointRow row, const SessionId& session);
+  Result<PointRow> adopt_record(const PointId& id);
+
+  std::unique_ptr<Backend> backend_;
+  Clock& clock_;
+  StoreDescriptor descriptor_;
+  std::unique_ptr<WriterLock> lock_;
+  std::unique_ptr<Catalog> catalog_;
+  std::mutex commit_mutex_;  // one commit or begin at a time: sequence, chain, fences
+  std::atomic<bool> broken_{false};
+};
+
+}  // namespace tidemark

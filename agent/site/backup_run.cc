@@ -1,0 +1,116 @@
+#include "agent/site/backup_run.h"
+
+#include <algorithm>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+
+namespace tidemark {
+namespace {
+
+bool has_wildcard(std::string_view text) { return text.find_first_of("*?") != std::string::npos; }
+
+// The pool and namespace of an rbd pattern. They are written out: listing every pool of a cluster
+// would need more rights than a backup user has.
+Result<std::pair<std::string, std::string>> place_of(const std::string& pattern) {
+  const auto parts = split(pattern, '/');
+  const bool plain = parts.size() >= 3 && parts.size() <= 4 && !has_wildcard(parts[1]) &&
+                     (parts.size() == 3 || !has_wildcard(parts[2]));
+  if (!plain)
+    return Error(ErrorCode::invalid_argument,
+                 "'" + pattern + "': only an image's name may be a pattern")
+        .with_hint("write rbd/<pool>[/<namespace>]/<pattern>");
+  return std::pair(parts[1], parts.size() == 4 ? parts[2] : std::string());
+}
+
+}  // namespace
+
+Result<std::shared_ptr<CephCluster>> BackupRunner::cluster() {
+  if (!cluster_) {
+    TM_TRY(cluster_, CephCluster::connect(ceph_config(config_.ceph)));
+  }
+  return cluster_;
+}
+
+Result<StoreAccess*> BackupRunner::store(const std::string& name) {
+  if (name == config_.site && own_ != nullptr) return own_;
+  const auto it = stores_.find(name);
+  if (it != stores_.end()) return &it->second;
+  TM_TRY(StoreAccess access, open_store_named(config_, name, clock_, stop_));
+  return &stores_.emplace(name, std::move(access)).first->second;
+}
+
+Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& name) {
+  const auto it = config_.policies.find(name);
+  if (it == config_.policies.end())
+    return Error(ErrorCode::not_found, "there is no policy '" + name + "'");
+  const PolicyConfig& policy = it->second;
+  std::set<AssetName> assets;
+  std::set<std::pair<std::string, std::string>> listed;
+  for (const std::string& pattern : policy.assets) {
+    if (pattern.starts_with("s3/")) continue;  // config_warnings says so
+    TM_TRY(const auto place, place_of(pattern));
+    if (!listed.insert(place).second) continue;
+    TM_TRY(const auto ceph, cluster());
+    auto images = ceph->list_images(place.first, place.second);
+    if (!images) return std::move(images).error().context("policy " + name);
+    for (const std::string& image : *images) {
+      if (image.ends_with(".tidemark-restoring")) continue;
+      const auto asset =
+          AssetName::parse("rbd/" + RbdImageName{place.first, place.second, image}.text());
+      if (asset && policy.covers(*asset)) assets.insert(*asset);
+    }
+  }
+  std::vector<BackupJob> jobs;
+  for (const AssetName& asset : assets)
+    jobs.push_back({asset, name, policy.to, policy.check_unchanged});
+  if (jobs.empty()) log::warn("policy {} matches nothing", name);
+  return jobs;
+}
+
+Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
+  for (const auto& [name, policy] : config_.policies)
+    if (policy.covers(asset)) return BackupJob{asset, name, policy.to, policy.check_unchanged};
+  return Error(ErrorCode::not_found, "no policy covers " + asset.text())
+      .with_hint("name it under a policy's 'assets', which says where its points go");
+}
+
+Result<bool> BackupRunner::is_due(const BackupJob& job, Duration every) {
+  TM_TRY(StoreAccess* const access, store(job.to));
+  PointQuery query;
+  query.newest = true;
+  query.site = config_.site;
+  query.asset = job.asset.text();
+  const auto newest = access->store->find(query);
+  if (newest) return clock_.now() - newest->point.received >= every;
+  if (newest.error().code() == ErrorCode::not_found) return true;
+  return newest.error();
+}
+
+Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* progress, bool full) {
+  if (job.asset.kind() != AssetName::Kind::rbd)
+    return Error(ErrorCode::unsupported,
+                 job.asset.text() + ": buckets are not supported by this version");
+  const auto locks = config_.state / "locks";
+  std::error_code failed;
+  std::filesystem::create_directories(locks, failed);
+  const std::string lock_name =
+      sha256(as_bytes(job.to + "\n" + job.asset.text())).hex().substr(0, 32) + ".lock";
+  auto lock = lock_file(locks / lock_name);
+  if (!lock && lock.error().code() == ErrorCode::refused)
+    return Error(ErrorCode::refused, "a backup of " + job.asset.text() + " is running already");
+  if (!lock) return std::move(lock).error();
+  TM_TRY(const auto ceph, cluster());
+  TM_TRY(StoreAccess* const access, store(job.to));
+  TM_TRY(const StoreKeys* const keys, access->need_keys());
+  VolumeBackupOptions options;
+  options.site = config_.site;
+  options.check_unchanged = job.check_unchanged;
+  options.full = full;
+  options.progress = progress;
+  options.stop = stop_;
+  return back_up_volume(ceph, job.asset.rbd(), *access->store, *keys, options, clock_);
+}
+
+}  // namespace tidemark

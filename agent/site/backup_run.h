@@ -1,0 +1,57 @@
+// Backups of the assets that policies name, as the daemon and the command line run them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/backup/volume_backup.h"
+#include "agent/site/access.h"
+
+namespace tidemark {
+
+struct BackupJob {
+  AssetName asset;
+  std::string policy;  // empty: asked for by hand
+  std::string to;      // peer, or this site
+  double check_unchanged = 0.001;
+};
+
+struct BackupOutcome {
+  BackupJob job;
+  Result<BackupReport> result;
+};
+
+// A site's connections, opened when first needed and kept. Used by one thread.
+class BackupRunner {
+ public:
+  BackupRunner(const Config& config, Clock& clock, std::stop_token stop)
+      : config_(config), clock_(clock), stop_(std::move(stop)) {}
+  // A store that is open already in this process is used instead of a connection to ourselves.
+  void use_own_store(StoreAccess* own) { own_ = own; }
+
+  // The assets that a policy covers now, in order. Patterns are matched against the images that
+  // exist; a pool that cannot be listed is an error.
+  Result<std::vector<BackupJob>> jobs_of_policy(const std::string& policy);
+  // One asset by name, with the policy that covers it (the first, in order of names).
+  Result<BackupJob> job_of_asset(const AssetName& asset);
+  // True where the newest point of the asset is `every` old, or there is none.
+  Result<bool> is_due(const BackupJob& job, Duration every);
+  // One backup at a time of an asset at this site: `refused` while another process is at it.
+  Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);
+
+ private:
+  Result<std::shared_ptr<CephCluster>> cluster();
+  Result<StoreAccess*> store(const std::string& name);
+
+  const Config& config_;
+  Clock& clock_;
+  std::stop_token stop_;
+  StoreAccess* own_ = nullptr;
+  std::shared_ptr<CephCluster> cluster_;
+  std::map<std::string, StoreAccess> stores_;
+};
+
+}  // namespace tidemark

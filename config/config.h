@@ -1,0 +1,211 @@
+// What a site is configured to do: tidemark.yaml, decoded, checked and with its defaults filled in.
+//
+// The structs are plain values. Every option is declared once, in config/options.cc; decoding, the
+// JSON Schema, the reference page and `config show` all follow from that declaration. Paths are
+// absolute: those written relative are taken from the configuration file's directory. Functions
+// here keep no state and are safe from any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/asset.h"
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/result.h"
+
+namespace tidemark {
+
+using Duration = std::chrono::microseconds;
+
+// Where a secret is to be found. The configuration never holds the secret itself.
+struct SecretRef {
+  enum class From { none, file, environment } from = From::none;
+  std::filesystem::path file;  // From::file
+  std::string variable;        // From::environment
+  explicit operator bool() const { return from != From::none; }
+  bool operator==(const SecretRef&) const = default;
+};
+
+// The secret's bytes as they stand in the file or the variable, at most 64 KiB. `not_found` where
+// the variable is not set, `invalid_argument` for an empty secret or for From::none. A single line
+// ending at the end of a file is dropped.
+Result<std::string> read_secret(const SecretRef& ref);
+
+struct TlsConfig {
+  std::filesystem::path cert;  // PEM chain, leaf first
+  std::filesystem::path key;
+  std::filesystem::path ca;
+  bool operator==(const TlsConfig&) const = default;
+};
+
+struct ListenAddress {
+  std::string host;  // without the brackets of an IPv6 address
+  std::uint16_t port = 0;
+  // "host:port" or "[v6]:port".
+  std::string text() const;
+  bool operator==(const ListenAddress&) const = default;
+};
+// "0.0.0.0:7443", "[::]:7443", "agent.example:7443"; port 0 lets the system choose.
+Result<ListenAddress> parse_listen(std::string_view text);
+
+struct LogConfig {
+  log::Level level = log::Level::info;
+  log::Format format = log::Format::text;
+  bool operator==(const LogConfig&) const = default;
+};
+
+struct CephSettings {
+  std::filesystem::path conf;
+  std::string user;  // without "client."
+  bool operator==(const CephSettings&) const = default;
+};
+
+struct S3Config {
+  std::string endpoint;  // "http://host:port" or "https://host:port", no slash at the end
+  SecretRef access_key, secret_key;
+  bool operator==(const S3Config&) const = default;
+};
+
+struct StoreBackendConfig {
+  enum class Type { file, rados } type = Type::file;
+  std::filesystem::path path;       // file
+  std::string pool;                 // rados
+  std::string ns;                   // rados; empty for the default namespace
+  std::filesystem::path ceph_conf;  // rados; ceph.conf of the site unless given
+  std::string ceph_user;            // rados; ceph.user of the site unless given
+  bool operator==(const StoreBackendConfig&) const = default;
+};
+
+// A store served by this site. Without either secret the agent serves it without reading content.
+struct StoreConfig {
+  StoreBackendConfig backend;
+  SecretRef key, passphrase;      // at most one is set
+  std::filesystem::path catalog;  // directory of the catalog; never empty
+  bool operator==(const StoreConfig&) const = default;
+};
+
+struct PeerConfig {
+  std::string url;                // "https://host:port", no slash at the end; empty for a peer that
+                                  // only comes to us
+  SecretRef key, passphrase;      // of the peer's store, for what this site sends there
+  std::vector<std::string> read;  // globs of <site>:<asset> that the peer may read besides its own
+  bool operator==(const PeerConfig&) const = default;
+};
+
+// A crontab line of five fields, in UTC. Bit n of each mask stands for the value n; weekday 0 is
+// Sunday. As in cron, where both day fields are restricted a day needs to match only one of them.
+struct CronSchedule {
+  std::string text;
+  std::uint64_t minutes = 0;
+  std::uint32_t hours = 0, days = 0, months = 0, weekdays = 0;
+  bool any_day = true, any_weekday = true;  // begins with '*'
+  bool operator==(const CronSchedule&) const = default;
+};
+// Names of months and weekdays, lists, ranges and steps are understood; a line that can never come
+// true ("0 0 31 2 *") is refused.
+Result<CronSchedule> parse_cron(std::string_view text);
+
+struct ObjectiveConfig {
+  std::optional<Duration> rpo, rto;
+  bool operator==(const ObjectiveConfig&) const = default;
+};
+
+struct KeepConfig {
+  std::uint32_t last = 0, hourly = 0, daily = 0, weekly = 0, monthly = 0, yearly = 0;
+  std::optional<Duration> locked_for;
+  bool operator==(const KeepConfig&) const = default;
+};
+
+// A part of the week, in UTC, with a limit of its own.
+struct BandwidthWindow {
+  std::string text;
+  std::uint8_t weekdays = 0;      // bit 0 is Monday
+  std::uint16_t from_minute = 0;  // of the day
+  std::uint16_t to_minute = 0;    // exclusive, up to 1440; at or below from_minute it ends next day
+  std::uint64_t bytes_per_second = 0;
+  bool operator==(const BandwidthWindow&) const = default;
+};
+// "mon-fri 08:00-19:00", "sat,sun 00:00-24:00", "daily 22:00-06:00"; the limit is left at 0.
+Result<BandwidthWindow> parse_window(std::string_view text);
+
+struct BandwidthConfig {
+  std::optional<std::uint64_t> bytes_per_second;
+  std::vector<BandwidthWindow> windows;  // in the order of their texts; no two overlap
+  bool operator==(const BandwidthConfig&) const = default;
+};
+
+struct PolicyConfig {
+  std::vector<std::string> assets;   // globs; '*' and '?' do not match '/'
+  std::vector<std::string> exclude;  // globs
+  std::optional<Duration> every;     // at most one of every and cron is set
+  std::optional<CronSchedule> cron;
+  ObjectiveConfig objective;
+  std::optional<KeepConfig> keep;
+  std::string to;  // a peer with a url, or this site itself where it has a store
+  std::optional<BandwidthConfig> bandwidth;
+  // Fraction of the regions called unchanged that is read and compared anyway; 0 to 1.
+  double check_unchanged = 0.001;
+  // True where a glob of `assets` matches and none of `exclude` does.
+  bool covers(const AssetName& asset) const;
+  bool operator==(const PolicyConfig&) const = default;
+};
+
+// Images that follow the points of assets in this site's store.
+struct StandbyConfig {
+  std::vector<std::string> assets;  // globs of <site>:<asset>
+  std::string pool;
+  std::string ns;  // empty for the default namespace
+  bool operator==(const StandbyConfig&) const = default;
+};
+
+struct Config {
+  std::string name;  // the file, as errors name it
+  std::string site;
+  std::optional<TlsConfig> tls;
+  std::optional<ListenAddress> listen;  // nothing: this site accepts no connections
+  std::filesystem::path state;
+  LogConfig log;
+  CephSettings ceph;
+  std::optional<S3Config> s3;
+  std::optional<StoreConfig> store;
+  std::map<std::string, PeerConfig> peers;
+  std::map<std::string, PolicyConfig> policies;
+  std::map<std::string, StandbyConfig> standby;
+
+  // True where `peer` may read what `owner` wrote of `asset`: its own, or what its `read` grants.
+  bool may_read(std::string_view peer, std::string_view owner, const AssetName& asset) const;
+  bool operator==(const Config&) const = default;
+};
+
+// Usable as a site's name: check_name, and no ':'.
+Status check_site_name(std::string_view name);
+
+// The configuration in a file, at most 1 MiB. Every problem found is in the error's message, one
+// line each: "file:line:column: key: found X, expected Y". `invalid_argument` for all of them;
+// `not_found` and `permission_denied` where the file cannot be opened.
+Result<Config> load_config(const std::filesystem::path& path);
+// As load_config() for a text. `name` stands for the file in messages, `base_dir` is where relative
+// paths start.
+Result<Config> parse_config(std::string_view text, std::string_view name,
+                            const std::filesystem::path& base_dir);
+
+// One sentence for each thing that is accepted but that this version does not act upon, or that is
+// likely not meant.
+std::vector<std::string> config_warnings(const Config& config);
+
+// YAML with every default filled in, which parses to the same configuration again. Names where
+// secrets are found, never a secret.
+std::string show_config(const Config& config);
+// JSON Schema (draft 2020-12) of the configuration file.
+std::string config_schema();
+// The reference page in Markdown, docs/configuration.md.
+std::string config_reference();
+
+}  // namespace tidemark

@@ -1,0 +1,291 @@
+#include "config/internal/options.h"
+
+#include "base/text.h"
+#include "config/internal/values.h"
+
+namespace tidemark::config {
+namespace {
+
+constexpr std::uint32_t kKeepMax = 100'000;
+
+Status check_policy_name(std::string_view name) { return check_name(name, "policy"); }
+Status check_standby_name(std::string_view name) { return check_name(name, "standby"); }
+
+ShapePtr<TlsConfig> tls_section() {
+  auto section = std::make_shared<Section<TlsConfig>>();
+  section->add("cert", &TlsConfig::cert, path_of("a PEM file"),
+               {.sentence = "This site's certificate and the chain behind it, leaf first, in PEM.",
+                .example = "tokyo.crt",
+                .required = true});
+  section->add("key", &TlsConfig::key, path_of("a PEM file"),
+               {.sentence = "The certificate's private key, in PEM.",
+                .example = "tokyo.key",
+                .required = true});
+  section->add("ca", &TlsConfig::ca, path_of("a PEM file"),
+               {.sentence = "The authorities that peers' certificates are held against, in PEM.",
+                .example = "ca.crt",
+                .required = true});
+  return section;
+}
+
+ShapePtr<LogConfig> log_section() {
+  auto section = std::make_shared<Section<LogConfig>>();
+  section->add("level", &LogConfig::level,
+               choice<log::Level>({{"debug", log::Level::debug},
+                                   {"info", log::Level::info},
+                                   {"warn", log::Level::warn},
+                                   {"error", log::Level::error},
+                                   {"off", log::Level::off}}),
+               {.sentence = "The least important lines that are written.", .fallback = "info"});
+  section->add(
+      "format", &LogConfig::format,
+      choice<log::Format>({{"text", log::Format::text}, {"json", log::Format::json}}),
+      {.sentence = "How a line looks: for people, or one JSON document each.", .fallback = "text"});
+  return section;
+}
+
+ShapePtr<CephSettings> ceph_section() {
+  auto section = std::make_shared<Section<CephSettings>>();
+  section->add(
+      "conf", &CephSettings::conf, path_of("a ceph.conf"),
+      {.sentence = "The ceph.conf of this site's cluster.", .fallback = "/etc/ceph/ceph.conf"});
+  section->add("user", &CephSettings::user, plain_name("Ceph user"),
+               {.sentence = "The Ceph user, without 'client.'; ceph.conf names its keyring.",
+                .fallback = "tidemark"});
+  return section;
+}
+
+ShapePtr<S3Config> s3_section() {
+  auto section = std::make_shared<Section<S3Config>>();
+  section->add("endpoint", &S3Config::endpoint, base_url(true),
+               {.sentence = "The S3 endpoint of this site's object gateway.",
+                .example = "http://rgw:8080",
+                .required = true});
+  section->add("access_key_file", &S3Config::access_key, secret(),
+               {.sentence = "Where the access key is found.",
+                .example = "/etc/tidemark/s3-access",
+                .required = true});
+  section->add("secret_key_file", &S3Config::secret_key, secret(),
+               {.sentence = "Where the secret key is found.",
+                .example = "/etc/tidemark/s3-secret",
+                .required = true});
+  return section;
+}
+
+ShapePtr<StoreBackendConfig> backend_section() {
+  using Type = StoreBackendConfig::Type;
+  auto section = std::make_shared<Section<StoreBackendConfig>>();
+  section->add("type", &StoreBackendConfig::type,
+               choice<Type>({{"file", Type::file}, {"rados", Type::rados}},
+                            {{"s3", "a store on S3 is not supported by this build"}}),
+               {.sentence = "What the store's bytes lie on.", .example = "file", .required = true});
+  section->add("path", &StoreBackendConfig::path, path_of("a directory"),
+               {.sentence = "For file: the directory of the store.", .example = "/srv/tidemark"});
+  section->add("pool", &StoreBackendConfig::pool, plain_name("pool"),
+               {.sentence = "For rados: the pool of the store.", .example = "tidemark"});
+  section->add("namespace", &StoreBackendConfig::ns, plain_name("RADOS namespace"),
+               {.sentence = "For rados: the namespace within the pool.",
+                .derived = "the default namespace",
+                .example = "osaka"});
+  section->add("ceph_conf", &StoreBackendConfig::ceph_conf, path_of("a ceph.conf"),
+               {.sentence = "For rados: the ceph.conf of the cluster that holds the pool.",
+                .derived = "`ceph.conf`",
+                .example = "/etc/ceph/backup.conf"});
+  section->add("ceph_user", &StoreBackendConfig::ceph_user, plain_name("Ceph user"),
+               {.sentence = "For rados: the Ceph user, without 'client.'.",
+                .derived = "`ceph.user`",
+                .example = "tidemark-store"});
+  return section;
+}
+
+ShapePtr<StoreConfig> store_section() {
+  auto section = std::make_shared<Section<StoreConfig>>();
+  section->add("backend", &StoreConfig::backend, backend_section(),
+               {.sentence = "Where the store's bytes live.",
+                .example = "{ type: file, path: /srv/tidemark }",
+                .required = true});
+  section->add("key_file", &StoreConfig::key, secret(),
+               {.sentence = "Where a key of the store is found; without it the store is served "
+                            "unread.",
+                .example = "/etc/tidemark/store.key"});
+  section->add("passphrase_file", &StoreConfig::passphrase, secret(),
+               {.sentence = "Where a passphrase of the store is found, in place of key_file.",
+                .example = "{ file: /etc/tidemark/passphrase }"});
+  section->add("catalog", &StoreConfig::catalog, path_of("a directory"),
+               {.sentence = "The directory of the store's catalog; it can be rebuilt from the "
+                            "store.",
+                .derived = "`<state>/catalog`",
+                .example = "/var/lib/tidemark/catalog"});
+  return section;
+}
+
+ShapePtr<PeerConfig> peer_section() {
+  auto section = std::make_shared<Section<PeerConfig>>();
+  section->add("url", &PeerConfig::url, base_url(false),
+               {.sentence = "Where the peer's agent listens; absent for a peer that only comes "
+                            "here.",
+                .example = "https://osaka:7443"});
+  section->add("key_file", &PeerConfig::key, secret(),
+               {.sentence = "Where the key of the peer's store is found, for what is sent there.",
+                .example = "/etc/tidemark/osaka.key"});
+  section->add("passphrase_file", &PeerConfig::passphrase, secret(),
+               {.sentence = "Where a passphrase of the peer's store is found, in place of "
+                            "key_file.",
+                .example = "\"${env:OSAKA_PASSPHRASE}\""});
+  section->add("read", &PeerConfig::read, list_of(site_asset_glob()),
+               {.sentence = "What the peer may read of the store here, besides its own points.",
+                .derived = "nothing",
+                .example = "[ \"tokyo:rbd/rbd/vol-*\" ]"});
+  return section;
+}
+
+ShapePtr<ObjectiveConfig> objective_section() {
+  auto section = std::make_shared<Section<ObjectiveConfig>>();
+  section->add(
+      "rpo", &ObjectiveConfig::rpo, duration("1s", "3650d"),
+      {.sentence = "How old the newest point may become; not below 'every'.", .example = "2h"});
+  section->add("rto", &ObjectiveConfig::rto, duration("1s", "3650d"),
+               {.sentence = "How long a recovery may take.", .example = "30m"});
+  return section;
+}
+
+ShapePtr<KeepConfig> keep_section() {
+  auto section = std::make_shared<Section<KeepConfig>>();
+  const auto number = [&](const char* name, std::uint32_t KeepConfig::*member, const char* what,
+                          const char* example) {
+    section->add(name, member, count(kKeepMax),
+                 {.sentence = what, .fallback = "0", .example = example});
+  };
+  number("last", &KeepConfig::last, "The newest points, whatever their time.", "6");
+  number("hourly", &KeepConfig::hourly, "Hours of which the last point is kept.", "24");
+  number("daily", &KeepConfig::daily, "Days of which the last point is kept.", "14");
+  number("weekly", &KeepConfig::weekly, "Weeks of which the last point is kept.", "8");
+  number("monthly", &KeepConfig::monthly, "Months of which the last point is kept.", "12");
+  number("yearly", &KeepConfig::yearly, "Years of which the last point is kept.", "3");
+  section->add("locked_for", &KeepConfig::locked_for, duration("1s", "3650d"),
+               {.sentence = "How long nobody can delete a point, counted from when it came in.",
+                .example = "7d"});
+  return section;
+}
+
+ShapePtr<BandwidthConfig> bandwidth_section() {
+  auto section = std::make_shared<Section<BandwidthConfig>>();
+  section->add("limit", &BandwidthConfig::bytes_per_second, rate(),
+               {.sentence = "The most that is sent outside of all windows.",
+                .derived = "no limit",
+                .example = "400MiB/s"});
+  section->add("windows", &BandwidthConfig::windows, windows(),
+               {.sentence = "Limits for parts of the week, in UTC; no two may overlap.",
+                .example = "{ \"mon-fri 08:00-19:00\": 50MiB/s }"});
+  return section;
+}
+
+ShapePtr<PolicyConfig> policy_section() {
+  auto section = std::make_shared<Section<PolicyConfig>>();
+  section->add("assets", &PolicyConfig::assets, list_of(asset_glob(), 1),
+               {.sentence = "What is protected; '*' and '?' stand for anything but '/'.",
+                .example = "[ \"rbd/rbd/vol-*\", \"s3/photos\" ]",
+                .required = true});
+  section->add("exclude", &PolicyConfig::exclude, list_of(asset_glob()),
+               {.sentence = "What is left out of it.",
+                .derived = "nothing",
+                .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
+  section->add("every", &PolicyConfig::every, duration("1m", "366d"),
+               {.sentence = "How often a point is taken; one of every and cron.",
+                .derived = "by hand only",
+                .example = "1h"});
+  section->add("cron", &PolicyConfig::cron, cron_line(),
+               {.sentence = "When a point is taken, in UTC: minute, hour, day, month, weekday.",
+                .derived = "by hand only",
+                .example = "\"0 * * * *\""});
+  section->add("objective", &PolicyConfig::objective, objective_section(),
+               {.sentence = "What is promised; status and alerts are held against it.",
+                .fallback = "{}",
+                .example = "{ rpo: 2h, rto: 30m }"});
+  section->add("keep", &PolicyConfig::keep, keep_section(),
+               {.sentence = "Which points are kept; a point goes when no line of it wants it.",
+                .derived = "every point",
+                .example = "{ last: 6, hourly: 24, daily: 14, locked_for: 7d }"});
+  section->add(
+      "to", &PolicyConfig::to, site_name(),
+      {.sentence = "The peer whose store takes the points, or this site for its own store.",
+       .example = "osaka",
+       .required = true});
+  section->add("bandwidth", &PolicyConfig::bandwidth, bandwidth_section(),
+               {.sentence = "How fast points are sent.",
+                .derived = "no limit",
+                .example = "{ limit: 400MiB/s, windows: { \"mon-fri 08:00-19:00\": 50MiB/s } }"});
+  section->add("check_unchanged", &PolicyConfig::check_unchanged, percent(),
+               {.sentence = "How many of the regions that Ceph calls unchanged are read and "
+                            "compared anyway.",
+                .fallback = "0.1%",
+                .example = "1%"});
+  return section;
+}
+
+ShapePtr<StandbyConfig> standby_section() {
+  auto section = std::make_shared<Section<StandbyConfig>>();
+  section->add("assets", &StandbyConfig::assets, list_of(site_asset_glob(), 1),
+               {.sentence = "Assets in the store here that images are kept of.",
+                .example = "[ \"tokyo:rbd/rbd/vol-db\" ]",
+                .required = true});
+  section->add("pool", &StandbyConfig::pool, plain_name("pool"),
+               {.sentence = "The pool of the standby images.", .example = "dr", .required = true});
+  section->add("namespace", &StandbyConfig::ns, plain_name("RADOS namespace"),
+               {.sentence = "The namespace within the pool.",
+                .derived = "the default namespace",
+                .example = "tokyo"});
+  return section;
+}
+
+std::unique_ptr<const Shape<Config>> top_section() {
+  auto section = std::make_unique<Section<Config>>();
+  section->add("site", &Config::site, site_name(),
+               {.sentence = "This site's name, as its certificate and its peers know it.",
+                .example = "tokyo",
+                .required = true});
+  section->add("tls", &Config::tls, tls_section(),
+               {.sentence = "This site's TLS identity; the files are read again when they change.",
+                .example = "{ cert: tokyo.crt, key: tokyo.key, ca: ca.crt }"});
+  section->add("listen", &Config::listen, listen_address(),
+               {.sentence = "Where peers, operators and monitoring reach the agent; needs 'tls'.",
+                .derived = "nowhere",
+                .example = "0.0.0.0:7443"});
+  section->add(
+      "state", &Config::state, path_of("a directory"),
+      {.sentence = "The directory of what this site remembers.", .fallback = "/var/lib/tidemark"});
+  section->add("log", &Config::log, log_section(),
+               {.sentence = "What is written to stderr.",
+                .fallback = "{}",
+                .example = "{ level: info, format: json }"});
+  section->add("ceph", &Config::ceph, ceph_section(),
+               {.sentence = "This site's Ceph cluster.",
+                .fallback = "{}",
+                .example = "{ conf: /etc/ceph/ceph.conf, user: tidemark }"});
+  section->add("s3", &Config::s3, s3_section(),
+               {.sentence = "This site's object gateway.",
+                .example = "{ endpoint: \"http://rgw:8080\", access_key_file: s3-access, "
+                           "secret_key_file: s3-secret }"});
+  section->add("store", &Config::store, store_section(),
+               {.sentence = "A store served here.",
+                .example = "{ backend: { type: file, path: /srv/tidemark } }"});
+  section->add("peers", &Config::peers, map_of("site", check_site_name, peer_section()),
+               {.sentence = "The other sites, by name.",
+                .example = "{ osaka: { url: \"https://osaka:7443\" } }"});
+  section->add("policies", &Config::policies, map_of("policy", check_policy_name, policy_section()),
+               {.sentence = "What is protected here, how often, and sent where.",
+                .example = "{ hourly: { assets: [ \"rbd/rbd/vol-*\" ], every: 1h, to: osaka } }"});
+  section->add("standby", &Config::standby, map_of("name", check_standby_name, standby_section()),
+               {.sentence = "Images kept ready here from the points of the store.",
+                .example = "{ databases: { assets: [ \"tokyo:rbd/rbd/vol-db\" ], pool: dr } }"});
+  return section;
+}
+
+}  // namespace
+
+const Shape<Config>& options() {
+  static const std::unique_ptr<const Shape<Config>> table = top_section();
+  return *table;
+}
+
+}  // namespace tidemark::config

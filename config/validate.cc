@@ -1,0 +1,144 @@
+#include <algorithm>
+
+#include "base/clock.h"
+#include "config/internal/options.h"
+
+namespace tidemark::config {
+namespace {
+
+// Checks across options, each reported where the option stands that has to change.
+class Validator {
+ public:
+  Validator(const Config& config, Context& context) : config_(config), context_(context) {}
+
+  void run() {
+    if (config_.listen && !config_.tls)
+      report("listen", "needs 'tls': connections are accepted over mutual TLS only");
+    if (config_.store) check_store(*config_.store);
+    for (const auto& [name, peer] : config_.peers) check_peer(name, peer);
+    for (const auto& [name, policy] : config_.policies) check_policy("policies." + name, policy);
+    if (!config_.standby.empty() && !config_.store)
+      report("standby", "needs 'store': standby images follow the points of the store here");
+  }
+
+ private:
+  // At the option itself, or at the nearest one around it that was written.
+  void report(const std::string& path, std::string text) {
+    std::string written = path;
+    while (!written.empty() && !context_.marks.contains(written)) {
+      const auto dot = written.rfind('.');
+      written.resize(dot == std::string::npos ? 0 : dot);
+    }
+    const Mark mark = written.empty() ? Mark{1, 1} : context_.marks[written];
+    context_.problem(mark, path, std::move(text));
+  }
+  bool given(const std::string& path) const { return context_.marks.contains(path); }
+
+  void check_one_secret(const std::string& path, const SecretRef& key,
+                        const SecretRef& passphrase) {
+    if (key && passphrase)
+      report(path + ".passphrase_file", "found beside 'key_file', expected only one of them");
+  }
+
+  void check_store(const StoreConfig& store) {
+    const std::string path = "store.backend";
+    // A type that was refused says nothing about its companions.
+    if (type_was_refused()) return;
+    const bool file = store.backend.type == StoreBackendConfig::Type::file;
+    const auto needs = [&](const char* name, bool missing) {
+      if (missing && !given(path + "." + name))
+        report(path + "." + name,
+               std::string("missing: type ") + (file ? "file" : "rados") + " needs it");
+    };
+    const auto refuses = [&](const char* name) {
+      if (given(path + "." + name))
+        report(path + "." + name,
+               std::string("has no meaning for type ") + (file ? "file" : "rados"));
+    };
+    if (file) {
+      needs("path", store.backend.path.empty());
+      for (const char* name : {"pool", "namespace", "ceph_conf", "ceph_user"}) refuses(name);
+      if (!store.backend.path.empty() && store.backend.path == config_.state)
+        report(path + ".path", "is the directory of 'state', expected one of its own");
+    } else {
+      needs("pool", store.backend.pool.empty());
+      refuses("path");
+    }
+    check_one_secret("store", store.key, store.passphrase);
+  }
+
+  bool type_was_refused() const {
+    return std::any_of(context_.problems.begin(), context_.problems.end(), [](const Problem& p) {
+      return p.path == "store" || p.path == "store.backend" || p.path == "store.backend.type";
+    });
+  }
+
+  void check_peer(const std::string& name, const PeerConfig& peer) {
+    const std::string path = "peers." + name;
+    if (name == config_.site) report(path, "is this site itself, expected another one");
+    if (!peer.url.empty() && !config_.tls)
+      report(path + ".url", "needs 'tls': peers are reached over mutual TLS only");
+    check_one_secret(path, peer.key, peer.passphrase);
+  }
+
+  void check_policy(const std::string& path, const PolicyConfig& policy) {
+    check_target(path + ".to", policy.to);
+    if (policy.every && policy.cron)
+      report(path + ".cron", "found beside 'every', expected only one of them");
+    const auto& rpo = policy.objective.rpo;
+    if (policy.every && rpo && *policy.every > Duration(0) && *rpo > Duration(0) &&
+        *rpo < *policy.every)
+      report(path + ".objective.rpo",
+             "found " + format_duration(*rpo) +
+                 ", expected no less than every: " + format_duration(*policy.every));
+    if (policy.keep) check_keep(path + ".keep", *policy.keep);
+    if (policy.bandwidth && !given(path + ".bandwidth.limit") &&
+        !given(path + ".bandwidth.windows"))
+      report(path + ".bandwidth", "found nothing in it, expected 'limit', 'windows' or both");
+  }
+
+  void check_target(const std::string& path, const std::string& to) {
+    if (to.empty()) return;  // reported already
+    if (to == config_.site) {
+      if (!given("store")) report(path, "is this site itself, which has no 'store'");
+      return;
+    }
+    const auto peer = config_.peers.find(to);
+    if (peer == config_.peers.end()) {
+      std::vector<std::string> known{config_.site};
+      for (const auto& [name, unused] : config_.peers) known.push_back(name);
+      report(path, "found " + in_quotes(to) + ", expected one of 'peers' or this site" +
+                       near_miss(to, known));
+    } else if (peer->second.url.empty() && !given("peers." + to + ".url")) {
+      report(path, "peer " + in_quotes(to) + " has no 'url'");
+    }
+  }
+
+  void check_keep(const std::string& path, const KeepConfig& keep) {
+    const bool wrong_already =
+        std::any_of(context_.problems.begin(), context_.problems.end(),
+                    [&](const Problem& p) { return p.path.starts_with(path); });
+    const bool nothing = keep.last == 0 && keep.hourly == 0 && keep.daily == 0 &&
+                         keep.weekly == 0 && keep.monthly == 0 && keep.yearly == 0;
+    if (nothing && !wrong_already)
+      report(path, "keeps no point at all, expected at least one number above 0");
+  }
+
+  const Config& config_;
+  Context& context_;
+};
+
+}  // namespace
+
+void fill_derived(Config& config) {
+  if (!config.store) return;
+  StoreConfig& store = *config.store;
+  if (store.catalog.empty()) store.catalog = config.state / "catalog";
+  if (store.backend.type != StoreBackendConfig::Type::rados) return;
+  if (store.backend.ceph_conf.empty()) store.backend.ceph_conf = config.ceph.conf;
+  if (store.backend.ceph_user.empty()) store.backend.ceph_user = config.ceph.user;
+}
+
+void validate(const Config& config, Context& context) { Validator(config, context).run(); }
+
+}  // namespace tidemark::config

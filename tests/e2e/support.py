@@ -1,0 +1,153 @@
+"""What the end-to-end tests share: the clusters, a pair of sites, images and their contents."""
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+ROOT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../..")
+sys.path.insert(0, os.path.join(ROOT, "lab"))
+
+import rados  # noqa: E402
+import rbd  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from site_pair import CommandFailed, Pair  # noqa: E402,F401
+
+MIB = 1 << 20
+BINARY = os.environ.get("TM_BINARY", os.path.join(ROOT, "build/agent/tidemark"))
+CLUSTERS = os.environ.get("TM_CLUSTERS", os.path.join(ROOT, "build/clusters"))
+BUILD = os.environ.get("TM_BUILD", os.path.join(ROOT, "build"))
+SEED = int(os.environ.get("TM_SEED", random.SystemRandom().randrange(1 << 32)))
+ROUNDS = int(os.environ.get("TM_ROUNDS", "0"))  # 0: each test's own small number
+
+
+def rounds(default):
+    return ROUNDS or default
+
+
+class Case(unittest.TestCase):
+    """A test with a pair of sites of its own and empty rbd pools on both clusters."""
+
+    backend = "file"
+    pair_options = {}
+
+    def setUp(self):
+        self.random = random.Random(SEED)
+        print(f"TM_SEED={SEED}", file=sys.stderr)
+        self.a = Cluster(os.path.join(CLUSTERS, "a"), "a")
+        self.b = Cluster(os.path.join(CLUSTERS, "b"), "b")
+        self.dir = tempfile.mkdtemp(prefix="tidemark-e2e-")
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.io = {}
+        for name, cluster in (("a", self.a), ("b", self.b)):
+            connection = rados.Rados(conffile=cluster.conf)
+            connection.connect()
+            self.addCleanup(connection.shutdown)
+            io = connection.open_ioctx("rbd")
+            self.addCleanup(io.close)
+            self.io[name] = io
+            self.addCleanup(self.remove_images, io)
+            self.remove_images(io)
+        self.pair = Pair(os.path.join(self.dir, "sites"), BINARY, self.a, self.b,
+                         backend=self.backend, **self.pair_options)
+        self.pair.setup()
+        self.addCleanup(self.pair.stop)
+        self.pair.osaka.start_agent()
+
+    def remove_images(self, io):
+        for namespace in ["", *rbd.RBD().namespace_list(io)]:
+            io.set_namespace(namespace)
+            for _ in range(3):  # children before parents
+                for name in rbd.RBD().list(io):
+                    try:
+                        self.remove_image(io, name)
+                    except rbd.ImageHasSnapshots:
+                        pass
+                    except rbd.ImageBusy:
+                        pass
+        io.set_namespace("")
+
+    @staticmethod
+    def remove_image(io, name):
+        with rbd.Image(io, name) as image:
+            for snapshot in list(image.list_snaps()):
+                if image.is_protected_snap(snapshot["name"]):
+                    try:
+                        image.unprotect_snap(snapshot["name"])
+                    except rbd.ImageBusy:
+                        continue
+                image.remove_snap(snapshot["name"])
+        rbd.RBD().remove(io, name)
+
+    # --- images
+
+    def create(self, name="vol", mib=32, io=None, **options):
+        options.setdefault("old_format", False)
+        options.setdefault("features", 1 | 4 | 8 | 16)
+        rbd.RBD().create(io or self.io["a"], name, mib * MIB, **options)
+
+    def write(self, offset, data, name="vol", io=None):
+        with rbd.Image(io or self.io["a"], name) as image:
+            image.write(data, offset)
+
+    def fill(self, mib, name="vol", start=0):
+        """Random data, incompressible."""
+        with rbd.Image(self.io["a"], name) as image:
+            for at in range(start * MIB, (start + mib) * MIB, 4 * MIB):
+                image.write(self.random.randbytes(min(4 * MIB, (start + mib) * MIB - at)), at)
+
+    def content(self, name="vol", io=None, snapshot=None):
+        """All bytes of an image, read through librbd by someone else than us."""
+        with rbd.Image(io or self.io["a"], name, snapshot=snapshot, read_only=True) as image:
+            size, out = image.size(), bytearray()
+            while len(out) < size:
+                out += image.read(len(out), min(4 * MIB, size - len(out)))
+            return bytes(out)
+
+    def snapshots(self, name="vol", io=None):
+        with rbd.Image(io or self.io["a"], name, read_only=True) as image:
+            return [s["name"] for s in image.list_snaps()]
+
+    # --- points
+
+    def backup(self, *args, asset="rbd/rbd/vol", **kwargs):
+        return self.pair.backup(asset, *args, **kwargs)[0]
+
+    def restored(self, point=None, asset="tokyo:rbd/rbd/vol", site=None):
+        path = os.path.join(self.dir, "restored.img")
+        self.pair.restore_to_file(path, point=point, asset=asset, site=site)
+        with open(path, "rb") as f:
+            data = f.read()
+        os.unlink(path)
+        return data
+
+    def assert_same(self, got, want, what=""):
+        """Equal bytes; says where the first difference is instead of printing megabytes."""
+        if got == want:
+            return
+        if len(got) != len(want):
+            self.fail(f"{what}: {len(got)} bytes instead of {len(want)}")
+        at = next(i for i in range(0, len(want), 512) if got[i:i + 512] != want[i:i + 512])
+        self.fail(f"{what}: differs from byte {at} on")
+
+    def assert_good_store(self):
+        report = self.pair.osaka.json("verify", "--read-data")
+        self.assertEqual(report["damaged"], [])
+        return report
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def sh(*args, **kwargs):
+    return subprocess.run(args, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+
+def main():
+    unittest.main(verbosity=2)

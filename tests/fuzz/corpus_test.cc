@@ -1,0 +1,159 @@
+// Runs every fuzz target over the golden files and over seeded mutations of them, so that a build
+// without a fuzzer exercises them too. TM_FUZZ_RUNS: how many mutations for each target.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "store/pack.h"
+#include "tests/store/allocation_meter.h"
+#include "tests/store/support.h"
+
+void fuzz_node(tidemark::ByteView input);
+void fuzz_record(tidemark::ByteView input);
+void fuzz_committed(tidemark::ByteView input);
+void fuzz_descriptor(tidemark::ByteView input);
+void fuzz_key_file(tidemark::ByteView input);
+void fuzz_region(tidemark::ByteView input);
+void fuzz_pack_index(tidemark::ByteView input);
+void fuzz_blob(tidemark::ByteView input);
+
+namespace tidemark {
+namespace {
+
+std::vector<Bytes> golden_seeds(const std::vector<std::string>& names) {
+  std::vector<Bytes> seeds;
+  for (const std::string& name : names) seeds.push_back(test::golden(name));
+  return seeds;
+}
+
+std::vector<Bytes> region_seeds() {
+  Bytes seed = {2};
+  append(seed, test::golden("region"));
+  return {seed};
+}
+
+// The blobs of the golden packs, in the form that the target takes.
+std::vector<Bytes> blob_seeds() {
+  std::vector<Bytes> seeds;
+  for (const bool encrypted : {false, true}) {
+    const Bytes pack = test::golden(encrypted ? "pack_sealed" : "pack_plain");
+    const auto index = parse_pack_index(pack, pack.size());
+    EXPECT_TRUE(index);
+    if (!index) continue;
+    for (const PackEntry& entry : index->entries) {
+      ByteWriter w;
+      w.u8(encrypted ? 1 : 0);
+      w.u8(static_cast<std::uint8_t>(entry.kind));
+      w.u8(static_cast<std::uint8_t>(entry.codec));
+      w.u32(entry.ordinal);
+      w.u32(entry.plain_size);
+      w.raw(entry.id.view());
+      w.raw(ByteView(pack).first(kPackHeaderBytes));
+      w.raw(ByteView(pack).subspan(static_cast<std::size_t>(entry.offset), entry.stored_size));
+      seeds.push_back(w.take());
+    }
+  }
+  return seeds;
+}
+
+struct Target {
+  const char* name;
+  void (*run)(ByteView);
+  std::vector<Bytes> (*seeds)();
+  std::size_t bytes_max;  // held at once, whatever the input says
+};
+
+const Target kTargets[] = {
+    {"Node", fuzz_node,
+     [] {
+       return golden_seeds({"node_leaf", "node_inner"});
+     },
+     4 * kMiB},
+    {"Record", fuzz_record,
+     [] {
+       return golden_seeds({"record_plain", "record_sealed"});
+     },
+     kMiB},
+    {"Committed", fuzz_committed, [] { return golden_seeds({"committed"}); }, kMiB},
+    {"Descriptor", fuzz_descriptor,
+     [] {
+       return golden_seeds({"store_plain", "store_sealed"});
+     },
+     kMiB},
+    {"KeyFile", fuzz_key_file, [] { return golden_seeds({"key_file"}); }, kMiB},
+    {"Region", fuzz_region, region_seeds, kMiB},
+    {"PackIndex", fuzz_pack_index,
+     [] {
+       return golden_seeds({"pack_plain", "pack_sealed"});
+     },
+     8 * kMiB},
+    {"Blob", fuzz_blob, blob_seeds, kBlobPlainBytesMax + kMiB},
+};
+
+Bytes mutated(test::Rng& rng, const std::vector<Bytes>& seeds) {
+  static constexpr std::uint8_t kTelling[] = {0, 1, 0x7f, 0x80, 0xff};
+  Bytes out = seeds[rng.below(seeds.size())];
+  for (std::size_t steps = rng.between(1, 4); steps > 0; --steps) {
+    const std::size_t at = rng.below(out.size() + 1);
+    const auto place = out.begin() + static_cast<std::ptrdiff_t>(at);
+    switch (rng.below(7)) {
+      case 0:
+        out.resize(at);
+        break;
+      case 1:
+        out.insert(place, rng.between(1, 40), static_cast<std::uint8_t>(rng.next()));
+        break;
+      case 2: {  // a stretch goes
+        const std::size_t size = std::min<std::size_t>(out.size() - at, rng.between(1, 40));
+        out.erase(place, place + static_cast<std::ptrdiff_t>(size));
+        break;
+      }
+      case 3: {  // a stretch of another one, anywhere
+        const Bytes& other = seeds[rng.below(seeds.size())];
+        const std::size_t from = rng.below(other.size() + 1);
+        const std::size_t size = std::min<std::size_t>(other.size() - from, rng.below(64));
+        const Bytes piece(other.begin() + static_cast<std::ptrdiff_t>(from),
+                          other.begin() + static_cast<std::ptrdiff_t>(from + size));
+        out.insert(place, piece.begin(), piece.end());
+        break;
+      }
+      case 4:  // a varint as large as they get
+        if (at + 10 <= out.size()) {
+          std::fill_n(place, 9, std::uint8_t{0xff});
+          out[at + 9] = 1;
+        }
+        break;
+      default:
+        if (at < out.size())
+          out[at] = rng.chance(50) ? kTelling[rng.below(5)]
+                                   : static_cast<std::uint8_t>(out[at] ^ (1U << rng.below(8)));
+    }
+  }
+  return out;
+}
+
+class FuzzCorpus : public testing::TestWithParam<Target> {};
+
+TEST_P(FuzzCorpus, GoldenFilesAndTheirMutationsAreHarmless) {
+  const Target& target = GetParam();
+  test::Rng rng;
+  SCOPED_TRACE(rng.trace());
+  const char* given = std::getenv("TM_FUZZ_RUNS");
+  const std::size_t runs = given != nullptr ? std::strtoull(given, nullptr, 10) : 10000;
+  const std::vector<Bytes> seeds = target.seeds();
+  for (const Bytes& seed : seeds) target.run(seed);
+  target.run({});
+  for (std::size_t i = 0; i < runs; ++i) {
+    const Bytes input = mutated(rng, seeds);
+    const test::AllocationMeter meter;
+    target.run(input);
+    ASSERT_LE(meter.peak_bytes(), target.bytes_max) << to_hex(input);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, FuzzCorpus, testing::ValuesIn(kTargets),
+                         [](const auto& target) { return std::string(target.param.name); });
+
+}  // namespace
+}  // namespace tidemark

@@ -1,0 +1,319 @@
+#include "transport/tls_stream.h"
+
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "transport/tls_error.h"
+
+namespace tidemark::net {
+namespace {
+
+// Several records of 16 KiB go out with one system call.
+constexpr std::size_t kOutBytes = 128 * kKiB;
+constexpr std::size_t kRecordBytesMax = 17 * kKiB;
+static_assert(kOutBytes > 2 * kRecordBytesMax);
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+}  // namespace
+
+Result<std::unique_ptr<TlsStream>> TlsStream::create(SSL_CTX* context, Fd socket, bool server,
+                                                     const Event& cancel, microseconds stall) {
+  std::unique_ptr<TlsStream> stream(new TlsStream);
+  stream->io_.fd = std::move(socket);
+  stream->io_.out.resize(kOutBytes);
+  stream->cancel_ = &cancel;
+  stream->stall_ = stall;
+  stream->ssl_.reset(SSL_new(context));
+  BIO* const bio = bio_method() == nullptr ? nullptr : BIO_new(bio_method());
+  if (stream->ssl_ == nullptr || bio == nullptr) {
+    BIO_free(bio);
+    return openssl_error(ErrorCode::resource_exhausted, "make a TLS connection");
+  }
+  BIO_set_data(bio, &stream->io_);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(stream->ssl_.get(), bio, bio);
+  if (server)
+    SSL_set_accept_state(stream->ssl_.get());
+  else
+    SSL_set_connect_state(stream->ssl_.get());
+  return stream;
+}
+
+TlsStream::~TlsStream() = default;
+
+BIO_METHOD* TlsStream::bio_method() {
+  static BIO_METHOD* const method = [] {
+    BIO_METHOD* const made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+    if (made != nullptr) {
+      BIO_meth_set_write(made, bio_write);
+      BIO_meth_set_read(made, bio_read);
+      BIO_meth_set_ctrl(made, bio_ctrl);
+    }
+    return made;
+  }();
+  return method;
+}
+
+// Sends what is gathered, as far as the socket takes it. After an error of the socket everything is
+// dropped and send_error tells; OpenSSL sees success, so that it stays able to read.
+void TlsStream::send_pending(Io& io) {
+  while (io.out_begin < io.out_end && io.send_error == 0) {
+    const ssize_t n =
+        ::send(io.fd.get(), io.out.data() + io.out_begin, io.out_end - io.out_begin, MSG_NOSIGNAL);
+    if (n >= 0) {
+      io.out_begin += static_cast<std::size_t>(n);
+    } else if (would_block(errno)) {
+      return;
+    } else if (errno != EINTR) {
+      io.send_error = errno;
+    }
+  }
+  io.out_begin = io.out_end = 0;
+}
+
+int TlsStream::bio_write(BIO* bio, const char* data, int size) {
+  Io& io = *static_cast<Io*>(BIO_get_data(bio));
+  const auto bytes = std::min(static_cast<std::size_t>(size), io.out.size());
+  BIO_clear_retry_flags(bio);
+  if (io.out_end + bytes > io.out.size()) send_pending(io);
+  if (io.out_end + bytes > io.out.size() && io.out_begin > 0) {
+    std::memmove(io.out.data(), io.out.data() + io.out_begin, io.out_end - io.out_begin);
+    io.out_end -= std::exchange(io.out_begin, 0);
+  }
+  if (io.out_end + bytes > io.out.size()) {
+    BIO_set_retry_write(bio);
+    return -1;
+  }
+  std::memcpy(io.out.data() + io.out_end, data, bytes);
+  io.out_end += bytes;
+  return static_cast<int>(bytes);
+}
+
+int TlsStream::bio_read(BIO* bio, char* data, int size) {
+  Io& io = *static_cast<Io*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  while (true) {
+    const ssize_t n = ::recv(io.fd.get(), data, static_cast<std::size_t>(size), 0);
+    if (n > 0) return static_cast<int>(n);
+    if (n == 0) {
+      io.end = true;
+      return 0;
+    }
+    if (errno == EINTR) continue;
+    if (would_block(errno))
+      BIO_set_retry_read(bio);
+    else
+      io.receive_error = errno;
+    return -1;
+  }
+}
+
+long TlsStream::bio_ctrl(BIO* bio, int command, long, void*) {
+  Io& io = *static_cast<Io*>(BIO_get_data(bio));
+  switch (command) {
+    case BIO_CTRL_EOF:
+      return io.end ? 1 : 0;
+    case BIO_CTRL_FLUSH:
+      BIO_clear_retry_flags(bio);
+      send_pending(io);
+      if (io.out_end == 0) return 1;
+      BIO_set_retry_write(bio);
+      return -1;
+    default:
+      return 0;
+  }
+}
+
+Error TlsStream::broken() const {
+  const int error = io_.receive_error != 0 ? io_.receive_error : io_.send_error;
+  if (error != 0)
+    return Error(ErrorCode::unavailable, std::string("the connection broke: ") + ::strerror(error));
+  return Error(ErrorCode::unavailable, "the connection was closed by the other end");
+}
+
+// What a call waits for that returned `result` <= 0, or why it will never succeed.
+Result<TlsStream::Blocked> TlsStream::blocked(int result) {
+  switch (SSL_get_error(ssl_.get(), result)) {
+    case SSL_ERROR_WANT_READ:
+      return Blocked::for_input;
+    case SSL_ERROR_WANT_WRITE:
+      return Blocked::for_output;
+    case SSL_ERROR_SSL:
+      if (!io_.end || ERR_GET_REASON(ERR_peek_error()) != SSL_R_UNEXPECTED_EOF_WHILE_READING)
+        return tls_error(ssl_.get());
+      [[fallthrough]];
+    default:
+      ERR_clear_error();
+      return broken();
+  }
+}
+
+// Waits for the socket to show one of `events`. Bytes that we wrote and the peer acknowledges are
+// progress too: over a slow line they are on their way for longer than a stall may last.
+Result<short> TlsStream::wait(short events) {
+  while (true) {
+    const int under_way = bytes_under_way();
+    const microseconds limit = deadline_ ? std::min(stall_, *deadline_ - uptime()) : stall_;
+    auto shown = wait_for(io_.fd.get(), events, limit, {cancel_});
+    if (shown || shown.error().code() != ErrorCode::deadline_exceeded) return shown;
+    if (deadline_ && *deadline_ <= uptime()) return shown;
+    if (bytes_under_way() >= under_way) return shown;
+  }
+}
+
+int TlsStream::bytes_under_way() const {
+  int bytes = 0;
+  return ::ioctl(io_.fd.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+Status TlsStream::flush() {
+  while (true) {
+    send_pending(io_);
+    if (io_.send_error != 0) return broken();
+    if (io_.out_end == 0) return {};
+    TM_TRY([[maybe_unused]] const short shown, wait(POLLOUT));
+  }
+}
+
+Status TlsStream::handshake(microseconds timeout) {
+  deadline_ = uptime() + timeout;
+  const microseconds stall = std::exchange(stall_, timeout);
+  const auto restore = [&] {
+    stall_ = stall;
+    deadline_.reset();
+  };
+  while (true) {
+    ERR_clear_error();
+    const int result = SSL_do_handshake(ssl_.get());
+    if (result == 1) break;
+    const auto on = blocked(result);
+    // A refused write comes with the peer's reason waiting to be read, where there is one.
+    if (!on) return on.error();
+    const auto waited = wait(*on == Blocked::for_input ? POLLIN : POLLOUT);
+    if (!waited) return waited.error();
+  }
+  restore();
+  return flush();
+}
+
+Result<std::size_t> TlsStream::read_some(ByteSpan into) {
+  std::size_t filled = 0;
+  while (filled < into.size()) {
+    if (cancel_->is_set()) return Error(ErrorCode::cancelled, "cancelled");
+    ERR_clear_error();
+    std::size_t n = 0;
+    const int result = SSL_read_ex(ssl_.get(), into.data() + filled, into.size() - filled, &n);
+    if (result == 1) {
+      filled += n;
+      continue;
+    }
+    // An error behind bytes that did arrive is found again by the next call.
+    if (filled > 0) break;
+    if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_ZERO_RETURN) return std::size_t{0};
+    TM_TRY(const Blocked on, blocked(result));
+    TM_TRY([[maybe_unused]] const short shown, wait(on == Blocked::for_input ? POLLIN : POLLOUT));
+  }
+  return filled;
+}
+
+Result<int> TlsStream::peek() {
+  ERR_clear_error();
+  std::uint8_t byte = 0;
+  std::size_t n = 0;
+  const int result = SSL_peek_ex(ssl_.get(), &byte, 1, &n);
+  if (result == 1) return 1;
+  TM_TRY([[maybe_unused]] const Blocked on, blocked(result));
+  return 0;
+}
+
+Status TlsStream::wait_input(microseconds timeout, const Event* also) {
+  const microseconds until = uptime() + timeout;
+  while (true) {
+    TM_TRY(const int there, peek());
+    if (there == 1) return {};
+    const auto shown = wait_for(io_.fd.get(), POLLIN, until - uptime(), {cancel_, also});
+    if (!shown) return shown.error();
+  }
+}
+
+bool TlsStream::is_quiet() {
+  const auto there = peek();
+  return there && *there == 0;
+}
+
+// Waits until the socket takes more. False where the peer has answered instead.
+Result<bool> TlsStream::wait_to_write(bool stop_for_input) {
+  const short events = stop_for_input ? POLLIN | POLLOUT : POLLOUT;
+  TM_TRY(const short shown, wait(events));
+  if (!stop_for_input || (shown & POLLIN) == 0) return true;
+  TM_TRY(const int there, peek());
+  return there == 0;
+}
+
+Result<bool> TlsStream::write_records(ByteView data, bool stop_for_input) {
+  while (!data.empty()) {
+    if (cancel_->is_set()) return Error(ErrorCode::cancelled, "cancelled");
+    ERR_clear_error();
+    std::size_t n = 0;
+    const int result = SSL_write_ex(ssl_.get(), data.data(), data.size(), &n);
+    if (io_.send_error != 0) return broken();
+    if (result == 1) {
+      data = data.subspan(n);
+      continue;
+    }
+    TM_TRY([[maybe_unused]] const Blocked on, blocked(result));
+    TM_TRY(const bool go_on, wait_to_write(stop_for_input));
+    if (!go_on) return false;
+  }
+  return true;
+}
+
+Status TlsStream::write(ByteView data, bool more) {
+  TM_TRY([[maybe_unused]] const bool all, write_records(data, false));
+  return more ? Status{} : flush();
+}
+
+Result<bool> TlsStream::write_unless_answered(ByteView data) {
+  TM_TRY(const bool all, write_records(data, true));
+  if (!all) return false;
+  while (true) {
+    send_pending(io_);
+    if (io_.send_error != 0) return broken();
+    if (io_.out_end == 0) return true;
+    TM_TRY(const bool go_on, wait_to_write(true));
+    if (!go_on) return false;
+  }
+}
+
+void TlsStream::close(microseconds linger) {
+  const microseconds until = uptime() + linger;
+  ERR_clear_error();
+  if (SSL_is_init_finished(ssl_.get()) == 1) SSL_shutdown(ssl_.get());
+  ERR_clear_error();
+  while (true) {
+    send_pending(io_);
+    if (io_.out_end == 0) break;
+    if (!wait_for(io_.fd.get(), POLLOUT, until - uptime(), {cancel_})) break;
+  }
+  ::shutdown(io_.fd.get(), SHUT_WR);
+  std::array<char, 64 * kKiB> sink;
+  while (linger > microseconds(0)) {
+    const ssize_t n = ::recv(io_.fd.get(), sink.data(), sink.size(), 0);
+    if (n == 0 || (n < 0 && errno != EINTR && !would_block(errno))) break;
+    if (uptime() >= until) break;
+    if (n < 0 && would_block(errno) && !wait_for(io_.fd.get(), POLLIN, until - uptime(), {cancel_}))
+      break;
+  }
+  io_.fd.reset();
+}
+
+}  // namespace tidemark::net
