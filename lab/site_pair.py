@@ -140,7 +140,7 @@ class Pair:
         else:
             port = port or self.peer_port or self.osaka.port
             text += f"peers:\n  osaka:\n    url: https://127.0.0.1:{port}\n{key}"
-            text += ("policies:\n  all:\n    assets: [ \"rbd/rbd/*\" ]\n    to: osaka\n"
+            text += ("policies:\n  all:\n    assets: [ \"rbd/rbd/*\", \"rbd/rbd/tenant/*\" ]\n    to: osaka\n"
                      + self.policy_extra)
         with open(site.config_path, "w") as f:
             f.write(text)

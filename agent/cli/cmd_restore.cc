@@ -140,6 +140,7 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   const auto elapsed = command.clock.uptime() - started;
   const nlohmann::json json = {{"point", point_json(restore->point())},
                                {"written_bytes", report->written_bytes},
+                               {"zeroed_bytes", report->zeroed_bytes},
                                {"skipped_bytes", report->skipped_bytes},
                                {"fetched_bytes", report->fetched_bytes},
                                {"duration_ms", elapsed / std::chrono::milliseconds(1)},

@@ -83,7 +83,8 @@ Result<std::unique_ptr<VolumeRestore>> VolumeRestore::open(PointStore& store, co
 }
 
 RestoreReport VolumeRestore::report() const {
-  return {progress_.written_bytes, progress_.skipped_bytes, reader_.bytes_read()};
+  return {progress_.written_bytes, progress_.zeroed_bytes, progress_.skipped_bytes,
+          reader_.bytes_read()};
 }
 
 Result<RestoreReport> VolumeRestore::write_everything(VolumeTarget& target) {

@@ -11,7 +11,8 @@
 namespace tidemark {
 
 struct RestoreReport {
-  std::uint64_t written_bytes = 0;
+  std::uint64_t written_bytes = 0;  // data
+  std::uint64_t zeroed_bytes = 0;
   std::uint64_t skipped_bytes = 0;  // found to be right already
   std::uint64_t fetched_bytes = 0;  // from the store
 };

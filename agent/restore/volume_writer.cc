@@ -79,7 +79,7 @@ class PlanWriter {
       split_work(*work, uses, zeros);
       for (const RegionRun& run : zeros) {
         TM_DO(target_.zero(work->region * kRegionBytes + run.offset, run.size));
-        progress_.written_bytes += run.size;
+        progress_.zeroed_bytes += run.size;
       }
       for (const RegionChunk& chunk : work->map.chunks) bytes += chunk.plain_size;
       progress_.position_bytes = work->region * kRegionBytes;

@@ -13,7 +13,8 @@ namespace tidemark {
 struct RestoreProgress {
   std::atomic<std::uint64_t> total_bytes{0};     // what is to be written, where known before
   std::atomic<std::uint64_t> position_bytes{0};  // how far in the volume
-  std::atomic<std::uint64_t> written_bytes{0};
+  std::atomic<std::uint64_t> written_bytes{0};   // data
+  std::atomic<std::uint64_t> zeroed_bytes{0};
   std::atomic<std::uint64_t> skipped_bytes{0};  // found to be right already
 };
 

@@ -183,7 +183,7 @@ Status RocksCatalog::mark_pack_damaged(const PackId& id) {
   const std::string mark = number_key(RowKind::damaged_pack, row->number);
   put(change, mark, encode_mark(mark));
   const Status applied = apply(change, true);
-  // Known at once, even where only the count in the control file failed: absent is the safe answer.
+  // Known even where the write failed: absent is the safe answer.
   std::unique_lock damage(damage_mutex_);
   damaged_packs_.insert(row->number);
   closed_epoch_ = change.state.closed_epoch;

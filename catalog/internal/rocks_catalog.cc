@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "catalog/internal/swap.h"
 
 namespace tidemark {
@@ -200,6 +201,9 @@ RocksCatalog::Change RocksCatalog::begin() {
 }
 
 Status RocksCatalog::apply(Change& change, bool sync) {
+  // A count that lags behind is made good before the next batch, so that an error from here always
+  // comes before the write or from it, and never after a batch that is durable.
+  if (sync && control_.synced() < state_.synced) TM_DO(control_.advance(state_.synced));
   if (sync) ++change.state.synced;
   const std::string key = kind_key(RowKind::state);
   put(change, key, encode_state(key, change.state));
@@ -207,7 +211,9 @@ Status RocksCatalog::apply(Change& change, bool sync) {
   state_ = change.state;
   journal_ = change.journal;
   point_ = change.point;
-  if (sync) TM_DO(control_.advance(state_.synced));
+  if (!sync) return {};
+  const Status counted = control_.advance(state_.synced);
+  if (!counted) log::error("catalog: {}", counted.error().describe());
   return {};
 }
 

@@ -24,6 +24,16 @@ Result<bool> is_there(const fs::path& path) {
   return found;
 }
 
+// An empty directory is one that somebody made for a catalog to come; it does not count as one.
+Result<bool> holds_catalog(const fs::path& directory) {
+  TM_TRY(const bool found, is_there(directory));
+  if (!found) return false;
+  std::error_code error;
+  const bool empty = fs::is_empty(directory, error);
+  if (error) return errno_error(error.value(), "look into " + directory.string());
+  return !empty;
+}
+
 Status remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
@@ -66,7 +76,7 @@ Status complete_swap(const Directories& directories, const StepHook& hook) {
   TM_TRY(const auto old, old_directories(directories.current));
   std::uint64_t number = 1;
   for (const OldDirectory& directory : old) number = std::max(number, directory.number + 1);
-  TM_TRY(const bool has_current, is_there(directories.current));
+  TM_TRY(const bool has_current, holds_catalog(directories.current));
   if (has_current) {
     at(hook, "rename current");
     const fs::path aside =
@@ -113,7 +123,7 @@ Status finish_swap(const Directories& directories, const StepHook& hook) {
   if (!has_successor) return {};
   TM_TRY(const bool complete, is_there(directories.rebuilding / kCompleteMark));
   if (complete) return complete_swap(directories, hook);
-  TM_TRY(const bool has_current, is_there(directories.current));
+  TM_TRY(const bool has_current, holds_catalog(directories.current));
   if (has_current) return clear_successor(directories, hook);
   // An empty catalog in its place would say that the store is empty.
   return Error(ErrorCode::corruption,

@@ -141,6 +141,8 @@ TEST_F(OpenTest, AMissingDatabaseIsDamageAndNotAnEmptyCatalog) {
 TEST_F(OpenTest, AnInterruptedRebuildWithoutAnOldCatalogIsDamage) {
   std::filesystem::create_directories(path().string() + ".rebuilding");
   EXPECT_EQ(open_error(), ErrorCode::corruption);
+  std::filesystem::create_directories(path());  // made by a caller, for a catalog to come
+  EXPECT_EQ(open_error(), ErrorCode::corruption);
 }
 
 // What follows the last synced batch may be torn anywhere by a power failure.

@@ -437,7 +437,7 @@ TEST_F(InterruptedChangesTest, WrongPairsAreRefused) {
 }
 
 TEST_F(InterruptedChangesTest, AClusterThatDoesNotAnswerEndsInADeadline) {
-  const auto impatient = connect(std::chrono::seconds(3));
+  const auto impatient = connect(std::chrono::seconds(2));
   const auto newer = must(RbdImage::open_snapshot(impatient, name_, newer_));
   const auto base = must(RbdImage::open_snapshot(impatient, name_, base_));
   const auto head = must(RbdImage::open_read_only(impatient, name_));
@@ -455,7 +455,7 @@ TEST_F(InterruptedChangesTest, AClusterThatDoesNotAnswerEndsInADeadline) {
 }
 
 TEST_F(InterruptedChangesTest, AnOsdThatStopsMidwayEndsInADeadlineNotInAShortList) {
-  const auto impatient = connect(std::chrono::seconds(3));
+  const auto impatient = connect(std::chrono::seconds(2));
   const auto newer = must(RbdImage::open_snapshot(impatient, name_, newer_));
   const auto base = must(RbdImage::open_snapshot(impatient, name_, base_));
   auto options = small_regions();
