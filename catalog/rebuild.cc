@@ -33,9 +33,9 @@ constexpr std::size_t kMarkBytes = 8;
 // A record with what the store adds to it.
 constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 64 * kKiB;
 
-// A blob that names a newer format ends the rebuild: it must not be missing from the catalog. One whose
-// bytes are damaged may say so by accident; it is told apart by the hash that every format ends with
-// (points) or is named by (packs).
+// A blob that names a newer format ends the rebuild: it must not be missing from the catalog. One
+// whose bytes are damaged may say so by accident; it is told apart by the hash that every format
+// ends with (points) or is named by (packs).
 bool has_trailing_hash(ByteView bytes) {
   if (bytes.size() < Digest::kSize) return false;
   const std::size_t body = bytes.size() - Digest::kSize;

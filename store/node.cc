@@ -87,7 +87,7 @@ void decode_leaf(ByteReader& r, const std::vector<ChunkId>& table, TreeNode& nod
     entry.key = read_key(r, previous, i == 0);
     previous = entry.key;
     const ByteView value = r.sized(kTreeValueBytesMax);
-    entry.value.assign(value.begin(), value.end());
+    entry.value = copy_of(value);
     const std::size_t refs = r.count(1);
     if (refs > kTreeEntryRefsMax || refs > refs_left) return r.fail();
     refs_left -= refs;

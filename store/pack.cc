@@ -35,15 +35,14 @@ ZSTD_DCtx* decompressor() {
   return context.get();
 }
 
-// Decompresses into exactly plain_size bytes. The frame's own claims are never believed: the output
-// buffer is the bound, and its size comes from the (checked) index.
-Result<Bytes> decompress(ByteView from, std::size_t plain_size) {
-  Bytes plain(plain_size);
+// Decompresses into exactly `plain`. The frame's own claims are never believed: the output buffer is
+// the bound, and its size comes from the (checked) index.
+Status decompress(ByteView from, ByteSpan plain) {
   const std::size_t n =
       ZSTD_decompressDCtx(decompressor(), plain.data(), plain.size(), from.data(), from.size());
-  if (ZSTD_isError(n) || n != plain_size)
+  if (ZSTD_isError(n) || n != plain.size())
     return Error(ErrorCode::corruption, "compressed data does not decode to its stated length");
-  return plain;
+  return {};
 }
 
 // Data that compresses to more than this share of itself is stored raw: the reader gains more than
@@ -105,24 +104,26 @@ Result<EncodedBlob> encode_blob(const ChunkId& id, BlobKind kind, ByteView plain
   blob.id = id;
   blob.kind = kind;
   blob.plain_size = static_cast<std::uint32_t>(plain.size());
-  blob.clear.assign(plain.begin(), plain.begin() + static_cast<std::ptrdiff_t>(clear_size));
+  blob.clear = copy_of(plain.first(clear_size));
   const ByteView rest = plain.subspan(clear_size);
   if (!looks_incompressible(rest)) {
-    blob.body.resize(ZSTD_compressBound(rest.size()));
-    const std::size_t n = ZSTD_compressCCtx(compressor(), blob.body.data(), blob.body.size(),
-                                            rest.data(), rest.size(), zstd_level);
+    // Kept from call to call: fresh megabytes cost page faults.
+    static thread_local Bytes packed, back;
+    packed.resize(ZSTD_compressBound(rest.size()));
+    const std::size_t n = ZSTD_compressCCtx(compressor(), packed.data(), packed.size(), rest.data(),
+                                            rest.size(), zstd_level);
     if (!ZSTD_isError(n) && n < worth_storing(rest.size())) {
-      blob.body.resize(n);
       // Encoders have written what no decoder could read. What does not come back is stored raw.
-      const auto back = decompress(blob.body, rest.size());
-      if (back && std::equal(back->begin(), back->end(), rest.begin())) {
+      back.resize(rest.size());
+      const auto decoded = decompress(ByteView(packed).first(n), back);
+      if (decoded && std::memcmp(back.data(), rest.data(), rest.size()) == 0) {
         blob.codec = Codec::zstd;
-        blob.body.shrink_to_fit();
+        blob.body = copy_of(ByteView(packed).first(n));
         return blob;
       }
     }
   }
-  blob.body.assign(rest.begin(), rest.end());
+  blob.body = copy_of(rest);
   return blob;
 }
 
@@ -304,15 +305,20 @@ Result<Bytes> decode_blob(const StoreKeys& keys, ByteView header, const PackEntr
   const std::size_t body_plain = entry.plain_size - clear.size();
   Bytes plain;
   if (entry.codec == Codec::zstd) {
-    TM_TRY(plain, decompress(body, body_plain));
+    plain.resize(body_plain);
+    TM_DO(decompress(body, plain));
   } else if (body.size() != body_plain) {
     return pack_error("a blob has an impossible length");
   } else if (sealed) {
     plain = std::move(opened);
   } else {
-    plain.assign(body.begin(), body.end());
+    plain = copy_of(body);
   }
-  if (!clear.empty()) plain.insert(plain.begin(), clear.begin(), clear.end());
+  if (!clear.empty()) {
+    Bytes joined = copy_of(clear);
+    append(joined, plain);
+    plain = std::move(joined);
+  }
   if (keys.chunk_id(plain) != entry.id) return pack_error("a blob does not match its id");
   return plain;
 }

@@ -123,7 +123,7 @@ Status check_record_mac(const PointRecord& record, const StoreKeys& keys) {
 }
 
 Bytes seal_meta(std::string_view json, const PointId& point, const StoreKeys& keys) {
-  if (!keys.encrypted()) return Bytes(as_bytes(json).begin(), as_bytes(json).end());
+  if (!keys.encrypted()) return copy_of(as_bytes(json));
   Bytes sealed;
   aes_gcm_seal(keys.meta_key(point), kMetaNonce, point.view(), as_bytes(json), sealed);
   return sealed;

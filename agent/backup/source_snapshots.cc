@@ -22,8 +22,10 @@ std::vector<SourceSnapshot> our_snapshots(const std::vector<SnapshotInfo>& snaps
   const std::string prefix = prefix_of(store);
   std::vector<SourceSnapshot> ours;
   for (const SnapshotInfo& info : snapshots) {
-    if (!info.user || !info.name.starts_with(prefix)) continue;
-    const auto point = PointId::from_hex(info.name.substr(prefix.size()));
+    // One whose removal was cut short is still ours to remove.
+    const std::string& name = info.user ? info.name : info.trashed_name;
+    if (!name.starts_with(prefix)) continue;
+    const auto point = PointId::from_hex(name.substr(prefix.size()));
     if (point) ours.push_back({info, *point});
   }
   return ours;

@@ -156,9 +156,9 @@ Status Checker::check_point(std::string_view key, std::string_view value) {
     return wrong(fmt::format("point {} belongs to another store", record.id.hex()));
   Point point;
   point.sequence = row.point.sequence;
-  point.time_key = fingerprint(time_key(
-      row.deleted ? RowKind::deleted_point : RowKind::live_point, record.site, record.asset,
-      record.time, row.point.sequence, record.id));
+  point.time_key =
+      fingerprint(time_key(row.deleted ? RowKind::deleted_point : RowKind::live_point, record.site,
+                           record.asset, record.time, row.point.sequence, record.id));
   chain_.push_back(
       {row.point.sequence, fingerprint(row.record_hash), fingerprint(row.point.previous)});
   points_.emplace(record.id, point);
@@ -200,12 +200,13 @@ void Checker::check_point_links() {
   }
 }
 
-// A record that is gone leaves a gap, which a rebuild reports; a link that leads to another record than
-// the one that is there is wrong for good. A rebuild may have found a number twice.
+// A record that is gone leaves a gap, which a rebuild reports; a link that leads to another record
+// than the one that is there is wrong for good. A rebuild may have found a number twice.
 void Checker::check_chain() {
   std::ranges::sort(chain_, {}, &ChainLink::sequence);
   for (const ChainLink& link : chain_) {
-    const auto before = std::ranges::equal_range(chain_, link.sequence - 1, {}, &ChainLink::sequence);
+    const auto before =
+        std::ranges::equal_range(chain_, link.sequence - 1, {}, &ChainLink::sequence);
     const auto linked = [&](const ChainLink& last) { return last.hash == link.previous; };
     if (!before.empty() && std::ranges::none_of(before, linked))
       find(fmt::format("point number {} does not link to the point before it", link.sequence));

@@ -10,8 +10,8 @@
 
 namespace tidemark::catalog {
 
-// Used once, by one thread. Memory: some 150 bytes for each pack and each point; keys and hashes are
-// remembered by 8 bytes of them, which is enough against accidents.
+// Used once, by one thread. Memory: some 150 bytes for each pack and each point; keys and hashes
+// are remembered by 8 bytes of them, which is enough against accidents.
 class Checker {
  public:
   explicit Checker(Database& database) : database_(database), snapshot_(database.snapshot()) {}

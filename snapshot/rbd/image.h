@@ -51,6 +51,9 @@ struct SnapshotInfo {
   std::string name;
   std::uint64_t size_bytes = 0;
   bool user = true;  // in the user namespace: neither of a group, nor of a mirror, nor in the trash
+  // In the trash, where a removal that was interrupted leaves a snapshot under a name of librbd's
+  // own: the name that it had. Empty otherwise.
+  std::string trashed_name;
 };
 
 // What an image is, as kept in a point and given back on restore.
@@ -81,7 +84,8 @@ struct CreateImage {
 // operations under way.
 class RbdImage {
  public:
-  // Called on a librbd thread, exactly once per operation. Must not block.
+  // Called exactly once per operation: on a librbd thread, or, where the operation is refused at
+  // once, on the caller's before the call returns. Must not block.
   using Done = std::function<void(Status)>;
 
   static Result<std::unique_ptr<RbdImage>> open_read_only(std::shared_ptr<CephCluster> cluster,

@@ -166,6 +166,17 @@ Result<bool> rbd_snapshot_in_trash(rbd_image_t image, std::uint64_t id) {
   return type == RBD_SNAP_NAMESPACE_TYPE_TRASH;
 }
 
+namespace {
+
+// Empty where it cannot be told: the snapshot is then nobody's that we know.
+std::string trashed_name(rbd_image_t image, std::uint64_t id) {
+  std::array<char, 4096> name{};
+  const int result = rbd_snap_get_trash_namespace(image, id, name.data(), name.size());
+  return result < 0 ? std::string() : std::string(name.data());
+}
+
+}  // namespace
+
 Result<std::vector<SnapshotInfo>> rbd_snapshots(rbd_image_t image) {
   int room = 64;
   for (;;) {
@@ -182,7 +193,9 @@ Result<std::vector<SnapshotInfo>> rbd_snapshots(rbd_image_t image) {
       if (result == -ENOENT)
         result = 0;  // removed between the two calls
       else if (result >= 0)
-        snapshots.push_back({from.id, from.name, from.size, type == RBD_SNAP_NAMESPACE_TYPE_USER});
+        snapshots.push_back({from.id, from.name, from.size, type == RBD_SNAP_NAMESPACE_TYPE_USER,
+                             type == RBD_SNAP_NAMESPACE_TYPE_TRASH ? trashed_name(image, from.id)
+                                                                   : std::string()});
     }
     if (count > 0) rbd_snap_list_end(listed.data());
     if (result < 0) return rbd_error(result, "list snapshots");

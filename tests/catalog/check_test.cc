@@ -26,7 +26,8 @@ class CheckTest : public ::testing::Test {
   void SetUp() override {
     {
       const auto catalog = open_catalog(path());
-      for (std::uint64_t n = 1; n <= 4; ++n) must(add(*catalog, make_pack(n, {n * 10, n * 10 + 1})));
+      for (std::uint64_t n = 1; n <= 4; ++n)
+        must(add(*catalog, make_pack(n, {n * 10, n * 10 + 1})));
       must(add(*catalog, make_pack(9, {90, 91}, BlobKind::node)));
       must(catalog->mark_pack_damaged(nth<PackId>(2)));
       for (std::uint64_t n = 1; n <= 4; ++n)

@@ -125,12 +125,10 @@ TEST_F(ChunksTest, DamageVoidsTheClosedMarksOfAllNodes) {
   must(catalog_->commit_point(first, std::span(&node, 1), std::nullopt));
   EXPECT_TRUE(find_chunk(*catalog_, 20)->closed);
   must(catalog_->mark_pack_damaged(nth<PackId>(1)));
-  for (int round = 0; round < 2; ++round, reopen())
-    EXPECT_FALSE(find_chunk(*catalog_, 20)->closed);
+  for (int round = 0; round < 2; ++round, reopen()) EXPECT_FALSE(find_chunk(*catalog_, 20)->closed);
   const PointRow second = make_point(2, "tokyo", "rbd/rbd/a", {2}, first);
   must(catalog_->commit_point(second, std::span(&node, 1), std::nullopt));
-  for (int round = 0; round < 2; ++round, reopen())
-    EXPECT_TRUE(find_chunk(*catalog_, 20)->closed);
+  for (int round = 0; round < 2; ++round, reopen()) EXPECT_TRUE(find_chunk(*catalog_, 20)->closed);
 }
 
 TEST_F(ChunksTest, ListsPacksAndStopsWhenAsked) {
@@ -167,7 +165,8 @@ TEST_F(ChunksTest, StatisticsFollowWhatIsAdded) {
   }
 }
 
-// More ids than one lookup takes at a time, more packs than the cache of pack numbers has places for.
+// More ids than one lookup takes at a time, more packs than the cache of pack numbers has places
+// for.
 TEST_F(ChunksTest, LargeBatchesOverManyPacks) {
   std::vector<ChunkId> ids;
   for (std::uint64_t pack = 0; pack < 500; ++pack) {

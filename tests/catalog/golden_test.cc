@@ -1,5 +1,6 @@
-// The bytes of each kind of row, as schema 1 has them for good. A change that shows here is a change of
-// the schema: it needs a new version and a migration. TM_UPDATE_GOLDEN=1 writes the files anew.
+// The bytes of each kind of row, as schema 1 has them for good. A change that shows here is a
+// change of the schema: it needs a new version and a migration. TM_UPDATE_GOLDEN=1 writes the files
+// anew.
 
 #include <cstdlib>
 
@@ -127,7 +128,8 @@ TEST(GoldenTest, EveryRowIsEncodedAsBefore) {
           "key " + to_hex(as_bytes(row.key)) + "\nvalue " + to_hex(as_bytes(row.value)) + "\n";
       must(write_file_durably(golden_path(row.name), as_bytes(text), 0644));
     }
-    EXPECT_EQ(to_hex(as_bytes(row.key)), to_hex(as_bytes(golden_line(row.name, "key")))) << row.name;
+    EXPECT_EQ(to_hex(as_bytes(row.key)), to_hex(as_bytes(golden_line(row.name, "key"))))
+        << row.name;
     EXPECT_EQ(to_hex(as_bytes(row.value)), to_hex(as_bytes(golden_line(row.name, "value"))))
         << row.name;
   }
@@ -221,8 +223,8 @@ TEST(GoldenTest, TheControlFileIsAsBefore) {
   must(must(Control::open(path)).advance(259));
   const Bytes bytes = must(read_file(path, 1 << 20));
   ASSERT_EQ(bytes.size(), 4096U + 48U);
-  const std::string slots =
-      std::string(as_text(ByteView(bytes).first(48))) + std::string(as_text(ByteView(bytes).last(48)));
+  const std::string slots = std::string(as_text(ByteView(bytes).first(48))) +
+                            std::string(as_text(ByteView(bytes).last(48)));
   if (std::getenv("TM_UPDATE_GOLDEN") != nullptr) {
     const std::string text = "slots " + to_hex(as_bytes(slots)) + "\n";
     must(write_file_durably(golden_path("control"), as_bytes(text), 0644));

@@ -1,5 +1,5 @@
-// Random operations on a catalog and on a plain model of it must give the same answers, also after the
-// catalog was closed and opened again.
+// Random operations on a catalog and on a plain model of it must give the same answers, also after
+// the catalog was closed and opened again.
 
 #include "support.h"
 
@@ -8,8 +8,8 @@ namespace {
 
 struct Model {
   std::map<PointId, PointRow> points;
-  std::vector<PointId> order;               // by sequence
-  std::map<std::uint64_t, PackId> chunks;   // where each is
+  std::vector<PointId> order;              // by sequence
+  std::map<std::uint64_t, PackId> chunks;  // where each is
   std::map<PackId, std::vector<std::uint64_t>> packs;
   std::set<PackId> damaged;
   std::size_t journal = 0;
@@ -46,11 +46,10 @@ class ModelTest : public ::testing::Test {
 };
 
 void ModelTest::commit_one() {
-  const auto last = model_.order.empty() ? std::nullopt
-                                         : std::optional(model_.points.at(model_.order.back()));
+  const auto last =
+      model_.order.empty() ? std::nullopt : std::optional(model_.points.at(model_.order.back()));
   const Timestamp time{static_cast<std::int64_t>(below(50)) - 5};
-  const PointRow row =
-      make_point(model_.order.size() + 1, pick(sites_), pick(assets_), time, last);
+  const PointRow row = make_point(model_.order.size() + 1, pick(sites_), pick(assets_), time, last);
   must(catalog_->commit_point(row, {}, std::nullopt));
   model_.points.emplace(row.point.record.id, row);
   model_.order.push_back(row.point.record.id);
@@ -99,12 +98,26 @@ void ModelTest::delete_one() {
 
 void ModelTest::step() {
   switch (below(20)) {
-    case 0: return damage_one();
-    case 1: case 2: case 3: return delete_one();
-    case 4: case 5: return pin_one();
-    case 6: case 7: case 8: case 9: return add_one_pack();
-    case 10: case 11: case 12: return compare_as_of();
-    default: return commit_one();
+    case 0:
+      return damage_one();
+    case 1:
+    case 2:
+    case 3:
+      return delete_one();
+    case 4:
+    case 5:
+      return pin_one();
+    case 6:
+    case 7:
+    case 8:
+    case 9:
+      return add_one_pack();
+    case 10:
+    case 11:
+    case 12:
+      return compare_as_of();
+    default:
+      return commit_one();
   }
 }
 
@@ -149,8 +162,7 @@ void ModelTest::compare() {
   for (const std::string& site : {std::string(), sites_[0], sites_[1]}) {
     for (const std::string& asset : {std::string(), assets_[0], assets_[1]}) {
       std::vector<PointId> ids;
-      for (const PointRow& row : points(*catalog_, site, asset))
-        ids.push_back(row.point.record.id);
+      for (const PointRow& row : points(*catalog_, site, asset)) ids.push_back(row.point.record.id);
       EXPECT_EQ(ids, expected_points(site, asset));
     }
   }

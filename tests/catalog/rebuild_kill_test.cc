@@ -1,5 +1,5 @@
-// A rebuild is ended at each of its steps; whoever comes next must find one whole catalog, or be told
-// that there is none.
+// A rebuild is ended at each of its steps; whoever comes next must find one whole catalog, or be
+// told that there is none.
 
 #include <unistd.h>
 
@@ -11,10 +11,17 @@ namespace tidemark {
 namespace {
 
 constexpr int kKilledAtStep = 42;
-constexpr std::string_view kSteps[] = {"clear successor", "packs",           "points",
-                                       "trees",           "flush",           "mark complete",
-                                       "rename current",  "rename successor", "remove mark",
-                                       "remove old",      "end"};
+constexpr std::string_view kSteps[] = {"clear successor",
+                                       "packs",
+                                       "points",
+                                       "trees",
+                                       "flush",
+                                       "mark complete",
+                                       "rename current",
+                                       "rename successor",
+                                       "remove mark",
+                                       "remove old",
+                                       "end"};
 
 std::unique_ptr<Backend> open_files(const std::filesystem::path& path) {
   BackendConfig config;
@@ -49,8 +56,7 @@ class RebuildKillTest : public ::testing::TestWithParam<std::string_view> {
   }
   void rebuild_in_full() {
     const auto backend = open_files(store_path());
-    const RebuildReport report =
-        must(rebuild_catalog(*backend, path(), test_store(), {}, {}));
+    const RebuildReport report = must(rebuild_catalog(*backend, path(), test_store(), {}, {}));
     EXPECT_EQ(report.findings_total, 0U);
   }
   void expect_new() {
@@ -97,12 +103,11 @@ TEST_P(RebuildKillTest, WithoutAnOldCatalogAnEmptyOneNeverComesOfIt) {
   expect_new();
 }
 
-INSTANTIATE_TEST_SUITE_P(Steps, RebuildKillTest, ::testing::ValuesIn(kSteps),
-                         [](const auto& step) {
-                           std::string name(step.param);
-                           std::ranges::replace(name, ' ', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Steps, RebuildKillTest, ::testing::ValuesIn(kSteps), [](const auto& step) {
+  std::string name(step.param);
+  std::ranges::replace(name, ' ', '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace tidemark

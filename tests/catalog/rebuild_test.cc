@@ -1,8 +1,8 @@
 #include "catalog/rebuild.h"
 
+#include "test_store.h"
 #include "tests/fakes/faulty_backend.h"
 #include "tests/fakes/memory_backend.h"
-#include "test_store.h"
 
 namespace tidemark {
 namespace {
@@ -167,7 +167,8 @@ TEST_F(RebuildTest, DamagedPacksAreSkippedAndTheirPointsNamed) {
   EXPECT_EQ(points(*catalog).size(), 4U);
   EXPECT_FALSE(must(catalog->find_pack(chunks)));
   std::size_t closed = 0;
-  for (const auto& row : must(catalog->find_chunks(store_.nodes()))) closed += row->closed ? 1U : 0U;
+  for (const auto& row : must(catalog->find_chunks(store_.nodes())))
+    closed += row->closed ? 1U : 0U;
   EXPECT_LT(closed, store_.nodes().size());
   EXPECT_GT(closed, 0U);
 }

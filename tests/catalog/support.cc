@@ -8,7 +8,8 @@
 namespace tidemark {
 
 TempDir::TempDir() {
-  // Memory where there is some: no test here depends on a disk, and syncing one takes most of the time.
+  // Memory where there is some: no test here depends on a disk, and syncing one takes most of the
+  // time.
   std::error_code ignored;
   const std::filesystem::path memory = "/dev/shm";
   const bool usable = std::filesystem::is_directory(memory, ignored);
@@ -55,7 +56,12 @@ PointRow commit(Catalog& catalog, std::uint64_t number, std::string site, std::s
 }
 
 PackEntry make_entry(std::uint64_t chunk, std::uint32_t ordinal, BlobKind kind) {
-  return {nth<ChunkId>(chunk), kind, Codec::zstd, ordinal, 64 + 100 * std::uint64_t{ordinal}, 100,
+  return {nth<ChunkId>(chunk),
+          kind,
+          Codec::zstd,
+          ordinal,
+          64 + 100 * std::uint64_t{ordinal},
+          100,
           4096};
 }
 
@@ -117,8 +123,8 @@ std::map<std::string, std::string> files_of(const std::filesystem::path& directo
 
 std::uint64_t test_seed() {
   const char* given = std::getenv("TM_SEED");
-  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10)
-                                              : std::random_device{}() % 1'000'000;
+  const std::uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}() % 1'000'000;
   std::cout << "TM_SEED=" << seed << std::endl;
   return seed;
 }

@@ -15,15 +15,14 @@ PointRow TestStore::add_point(std::string asset, Timestamp time, std::size_t ent
   const std::uint64_t number = points_.size() + 1;
   PackWriter chunks(keys_), nodes(keys_);
   TreeBuilder builder(keys_, [&](const ChunkId& id, EncodedNode node, std::uint8_t) -> Status {
-    TM_TRY(const EncodedBlob blob,
-           encode_blob(id, BlobKind::node, node.plain, node.clear_size, 1));
+    TM_TRY(const EncodedBlob blob, encode_blob(id, BlobKind::node, node.plain, node.clear_size, 1));
     nodes.add(blob);
     nodes_.push_back(id);
     return {};
   });
   for (std::size_t i = 0; i < entries; ++i) {
-    const std::string text = i < shared ? fmt::format("shared {}", i)
-                                        : fmt::format("point {} entry {}", number, i);
+    const std::string text =
+        i < shared ? fmt::format("shared {}", i) : fmt::format("point {} entry {}", number, i);
     const ChunkId id = keys_.chunk_id(as_bytes(text));
     chunks.add(must(encode_blob(id, BlobKind::chunk, as_bytes(text), 0, 1)));
     must(builder.add({fmt::format("{:08}", i), Bytes(8, 0), {id}}));

@@ -76,6 +76,9 @@ class Case(unittest.TestCase):
     def remove_image(io, name):
         with rbd.Image(io, name) as image:
             for snapshot in list(image.list_snaps()):
+                if snapshot["namespace"] != rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+                    image.remove_snap_by_id(snapshot["id"])
+                    continue
                 if image.is_protected_snap(snapshot["name"]):
                     try:
                         image.unprotect_snap(snapshot["name"])

@@ -329,10 +329,21 @@ class InterruptedChangesTest : public ChangesTest {
     ChangesTest::SetUp();
     if (IsSkipped()) return;
     create(2000);
-    for (std::uint64_t i = 0; i < 2000; i += 2) write_fill(*image_, i * kObject, 512, 1);
+    write_every(2, 1);
     base_ = snapshot();
-    for (std::uint64_t i = 0; i < 2000; i += 20) write_fill(*image_, i * kObject, 512, 2);
+    write_every(20, 2);
     newer_ = snapshot();
+  }
+
+  void write_every(std::uint64_t stride, std::uint8_t value) {
+    const Content data(512, value);
+    std::atomic<int> failed{0};
+    for (std::uint64_t i = 0; i < 2000; i += stride) {
+      image_->write(i * kObject, data, [&](Status status) { failed += status ? 0 : 1; });
+    }
+    image_.reset();  // waits for all of them
+    ASSERT_EQ(failed, 0);
+    image_ = must(RbdImage::open_read_write(client_, name_));
   }
 
   // Lists with `meddle` run at the first region.

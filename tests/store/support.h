@@ -42,6 +42,15 @@ class Rng {
   std::uint64_t seed_ = 0;
 };
 
+// How many rounds of a random test: fewer where a sanitizer makes each of them slow.
+constexpr std::size_t rounds(std::size_t wanted) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return wanted / 5 + 1;
+#else
+  return wanted;
+#endif
+}
+
 // A key that every run of the tests has alike.
 SecretKey fixed_key(std::uint8_t fill);
 

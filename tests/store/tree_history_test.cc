@@ -161,7 +161,7 @@ TEST_P(TreeHistory, EndsInTheTreeThatWouldBeBuiltFromScratch) {
     Model model;
     add_random(rng, shape, model, rng.below(shape.entries_max + 1));
     TreeRoot root = test::build_tree(nodes, keys, model);
-    for (int i = 0; i < 25; ++i) {
+    for (std::size_t i = 0; i < test::rounds(25); ++i) {
       SCOPED_TRACE("step " + std::to_string(i));
       Model changed = model;
       change_randomly(rng, shape, changed);
@@ -204,7 +204,7 @@ TEST_P(TreeHistory, OneEntryAtATimeMakesTheSameTree) {
   test::MemoryNodes nodes(keys);
   Model model;
   TreeRoot root;
-  for (int i = 0; i < 150; ++i) {
+  for (std::size_t i = 0; i < test::rounds(150); ++i) {
     Model changed = model;
     add_random(rng, shape, changed, 1);
     root = test::change_tree(nodes, keys, root, test::changes_between(model, changed));
@@ -249,7 +249,7 @@ class TreeCost : public testing::Test {
 
 TEST_F(TreeCost, ChangingOneValueRewritesOnePath) {
   ASSERT_GE(root_.level, 2);
-  for (int i = 0; i < 200; ++i) {
+  for (std::size_t i = 0; i < test::rounds(200); ++i) {
     const std::string key = region_key(2 * rng_.below(20000));
     const auto [written, read] = cost({key, random_entry(rng_, kShapes[0], key)});
     EXPECT_LE(written, root_.level + 1U);
@@ -260,7 +260,7 @@ TEST_F(TreeCost, ChangingOneValueRewritesOnePath) {
 TEST_F(TreeCost, AddingOrDroppingOneEntryCostsAFewPaths) {
   SCOPED_TRACE(rng_.trace());
   std::size_t written_sum = 0, read_sum = 0;
-  static constexpr std::size_t kRuns = 400;
+  static constexpr std::size_t kRuns = test::rounds(400);
   for (std::size_t i = 0; i < kRuns; ++i) {
     const std::string key = region_key(rng_.below(40000));
     const bool drop = model_.contains(key);
@@ -319,7 +319,7 @@ TEST(TreeBuilder, NodesStayWithinTheirLimits) {
     const StoreKeys keys = StoreKeys::unencrypted();
     test::MemoryNodes nodes(keys);
     Model model;
-    add_random(rng, shape, model, shape.entries_max);
+    add_random(rng, shape, model, shape.entries_max / 4);
     const TreeRoot root = test::build_tree(nodes, keys, model);
     TreeNodes cache(nodes);
     EXPECT_TRUE(walk_nodes(cache, root, [&](const ChunkId& id, const TreeNode& node) -> Status {

@@ -49,7 +49,7 @@ TEST_F(TreeReading, SeekFindsTheLowerBoundWhateverTheCacheHolds) {
       TreeNodes cache(nodes_, cache_items);
       TreeCursor cursor(cache, root);
       EXPECT_FALSE(cursor.valid());
-      for (int i = 0; i < 100; ++i) {
+      for (std::size_t i = 0; i < test::rounds(100); ++i) {
         const std::string key = i == 0 ? "" : i == 1 ? "zzz" : random_key(rng_);
         ASSERT_TRUE(cursor.seek(key));
         auto expected = model.lower_bound(key);
@@ -166,8 +166,8 @@ Model changed(Rng& rng, Model model) {
 
 TEST_F(TreeReading, DiffEqualsTheModelsAndReadsOnlyWhatIsNotShared) {
   SCOPED_TRACE(rng_.trace());
-  for (int i = 0; i < 60; ++i) {
-    const Model a = random_model(rng_, rng_.below(i % 10 == 0 ? 20000 : 3000));
+  for (std::size_t i = 0; i < test::rounds(60); ++i) {
+    const Model a = random_model(rng_, rng_.below(i % 10 == 5 ? 20000 : 3000));
     const Model b = changed(rng_, a);
     const TreeRoot a_root = test::build_tree(nodes_, keys_, a);
     const TreeRoot b_root = test::change_tree(nodes_, keys_, a_root, test::changes_between(a, b));

@@ -108,7 +108,7 @@ void expect_normal_form(const RegionMap& map) {
 TEST(RegionMap, ReadsBackAsTheBytesAfterAnyHistory) {
   Rng rng;
   SCOPED_TRACE(rng.trace());
-  for (int round = 0; round < 30; ++round) {
+  for (std::size_t round = 0; round < test::rounds(30); ++round) {
     Region region(rng);
     const std::uint32_t align = rng.chance(50) ? 1 : 512;
     for (int step = 0; step < 40; ++step) {

@@ -1,0 +1,399 @@
+"""Backing up and restoring a volume: tidemark beside rbd export-diff, restic and borg, on the same data.
+
+Two real clusters, an agent at each site, mutual TLS and encryption; a 3 GiB image with an ext4 file system
+of real files. Every round measures each contender once, in another order; the table shows the medians.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "../lab")]
+
+import rados  # noqa: E402
+import rbd  # noqa: E402
+from cluster import Cluster, LabError  # noqa: E402
+from measure import Failed, Figures, Runner, Table, peak_bytes, sort_out  # noqa: E402
+from site_pair import CommandFailed, Pair  # noqa: E402
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+IMAGE_MIB = 3072
+TREE_BYTES = 1100 * MIB
+TREES = ("/usr/share", "/usr/lib/python3", "/usr/include", "/usr/bin", "/usr/lib/x86_64-linux-gnu")
+WRITES, WRITE_BYTES = 3072, 4 * KIB
+FEATURES = "layering,exclusive-lock,object-map,fast-diff"
+LARGE_BYTES, LARGE_OBJECTS, OBJECT_BYTES = 1 << 40, 100_000, 4 * MIB
+ASSET = "tokyo:rbd/rbd/vol"
+
+
+def link_or_copy(source, target):
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or not allowed
+        shutil.copyfile(source, target)
+
+
+def gather_tree(target, budget):
+    """Brings real files together until `budget` bytes are reached; the file system's own blocks are counted."""
+    for tree in TREES:
+        for folder, _, names in os.walk(tree):
+            for name in sorted(names):
+                source = os.path.join(folder, name)
+                try:
+                    info = os.lstat(source)
+                    if os.path.islink(source) or not os.path.isfile(source):
+                        continue
+                    size = (info.st_size + 4095) & ~4095
+                    if size > budget:
+                        return
+                    place = target + folder
+                    os.makedirs(place, exist_ok=True)
+                    link_or_copy(source, os.path.join(place, name))
+                    budget -= size
+                except OSError:
+                    continue  # not readable, or gone meanwhile
+
+
+def tree_bytes(path):
+    return sum(os.lstat(os.path.join(folder, name)).st_size
+               for folder, _, names in os.walk(path) for name in names)
+
+
+class Bench:
+    def __init__(self, options, directory):
+        self.options, self.dir = options, directory
+        self.random = random.Random(options.seed)
+        self.a = Cluster(os.path.join(directory, "a"), "tokyo")
+        self.b = Cluster(os.path.join(directory, "b"), "osaka")
+        self.runner = Runner(os.path.join(directory, "commands.log"))
+        self.runner.env = {"RESTIC_PASSWORD": "bench", "BORG_PASSPHRASE": "bench",
+                           "RESTIC_CACHE_DIR": self.path("restic-cache"), "BORG_BASE_DIR": self.path("borg")}
+        self.figures, self.pair, self.connections = Figures(), None, []
+        self.began = time.monotonic()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def say(self, text):
+        print(f"[{time.monotonic() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    # --- setting up, cleaning up
+
+    def boot(self):
+        self.say(f"booting two clusters ({self.options.objectstore})")
+        for cluster in (self.a, self.b):
+            cluster.start(objectstore=self.options.objectstore, osd_bytes=self.options.osd_bytes)
+
+    def make_image(self):
+        self.say("making the image from files of this system")
+        tree, image = self.path("tree"), self.path("fs.img")
+        os.makedirs(tree)
+        gather_tree(tree, self.options.tree_mib * MIB)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, f"{IMAGE_MIB}M"], check=True)
+        shutil.rmtree(tree)
+        self.figures.raw["image"] = {"file_system_bytes": os.stat(image).st_blocks * 512,
+                                     "size_bytes": IMAGE_MIB * MIB}
+        self.a.rbd("import", "--no-progress", "--image-feature", FEATURES, image, "rbd/vol")
+        os.unlink(image)
+
+    def close(self):
+        """Removes everything, whatever had been reached."""
+        self.runner.kill()
+        if self.pair:
+            self.pair.stop()
+        for connection in self.connections:
+            connection.shutdown()
+        for cluster in (self.a, self.b):
+            cluster.destroy()
+
+    def open_io(self, cluster):
+        connection = rados.Rados(conffile=cluster.conf)
+        connection.connect()
+        self.connections.append(connection)
+        return connection.open_ioctx("rbd")
+
+    def fresh_store(self, number):
+        """A pair of sites with an empty store; empty repositories for the peers."""
+        if self.pair:
+            self.pair.stop()
+        self.remove_points()
+        for name in ("sites", "restic", "restic-cache", "borg", "full.diff.zst", "more.diff.zst"):
+            shutil.rmtree(self.path(name), ignore_errors=True)
+            if os.path.exists(self.path(name)):
+                os.unlink(self.path(name))
+        self.pair = Pair(self.path("sites"), self.options.binary, self.a, self.b,
+                         policy_extra="    check_unchanged: 0%\n")
+        self.pair.setup()
+        self.pair.osaka.start_agent()
+        self.runner.daemons = {"osd": self.a.pid("osd"), "store agent": self.pair.osaka.agent.pid,
+                               "store's osd": self.b.pid("osd")}
+        setup = Runner(self.runner.log_path)
+        setup.env = self.runner.env
+        os.makedirs(self.path("borg"))
+        setup.run(["restic", "-q", "init", "-r", self.path("restic")])
+        setup.run(["borg", "init", "-e", "repokey-blake2", self.path("borg/repo")])
+        self.a.rbd("snap", "create", "--no-progress", f"rbd/vol@a{number}")
+
+    def remove_points(self):
+        self.a.rbd("snap", "purge", "--no-progress", "rbd/vol")
+
+    # --- what is measured
+
+    def tidemark(self, site, *args):
+        """A measured run of the built binary; its JSON answer as `answer`."""
+        out = self.path("answer.json")
+        result = self.runner.run(site.command("--json", "--quiet", *args), text_out=out, profile=True)
+        with open(out) as f:
+            result["answer"] = json.load(f)
+        return result
+
+    def backup(self, image="vol"):
+        result = self.tidemark(self.pair.tokyo, "backup", f"rbd/rbd/{image}")
+        point = result["answer"]["points"][0]
+        result["stored"] = tree_bytes(self.pair.store_dir)
+        result["agent_rss"] = peak_bytes(self.pair.osaka.agent.pid)
+        for key in ("shipped_bytes", "stored_bytes", "read_bytes", "changed_bytes", "duration_ms"):
+            result[key] = point[key]
+        return result
+
+    def contend(self, what, contenders, number):
+        for who, function in sort_out(contenders, number):
+            result = function()
+            self.figures.add(what, who, result)
+            self.say(f"{what}: {who} {result['seconds']:.2f} s, CPU {result['cpu']:.1f} s, "
+                     f"daemons {result['daemons_cpu']}")
+            if "threads_cpu" in result and self.options.threads:
+                self.say(f"    threads: {result['threads_cpu']}")
+
+    def piped(self, source, sink, stored=None):
+        def run():
+            before = tree_bytes(self.path(stored)) if stored and os.path.isdir(self.path(stored)) else 0
+            result = self.runner.run(f"{source} | {sink}")
+            if stored:
+                place = self.path(stored)
+                result["stored"] = (tree_bytes(place) if os.path.isdir(place) else os.path.getsize(place))
+                result["added"] = result["stored"] - before
+            return result
+        return run
+
+    def save_points(self, what, number, snapshot, diff_from=None):
+        rbd_a = f"rbd -c {self.a.conf} --no-progress"
+        export = f"{rbd_a} export rbd/vol@{snapshot} -"
+        since = f"--from-snap {diff_from} " if diff_from else ""
+        file = "more.diff.zst" if diff_from else "full.diff.zst"
+        contenders = [
+            ("tidemark", self.backup),
+            ("export-diff | zstd", self.piped(f"{rbd_a} export-diff {since}rbd/vol@{snapshot} -",
+                                              f"zstd -q -1 -f -o {self.path(file)}", file)),
+            ("restic", self.piped(export, f"restic -q -r {self.path('restic')} backup --stdin "
+                                          "--stdin-filename vol", "restic")),
+            ("borg", self.piped(export, f"borg create -C zstd,1 {self.path('borg/repo')}::{snapshot} -",
+                                "borg/repo")),
+            ("rbd export", self.piped(export, "cat >/dev/null")),
+        ]
+        self.contend(what, contenders, number)
+
+    def overwrite(self, count, image="vol", io=None):
+        """Random 4 KiB writes over the part of the image that holds the file system."""
+        with rbd.Image(io or self.io_a, image) as target:
+            for _ in range(count):
+                at = self.random.randrange(IMAGE_MIB * MIB // WRITE_BYTES) * WRITE_BYTES
+                target.write(self.random.randbytes(WRITE_BYTES), at)
+
+    def restore_to_file(self, number):
+        out, peer_out = self.path("restored.img"), self.path("peer.img")
+
+        def ours():
+            if os.path.exists(out):
+                os.unlink(out)
+            return self.tidemark(self.pair.tokyo, "restore", ASSET, "--to-file", out)
+
+        def peer(command):
+            return lambda: self.runner.run(f"{command} > {peer_out}")
+        snapshot = f"b{number}"
+        self.contend("restore to a file", [
+            ("tidemark", ours),
+            ("restic", peer(f"restic -q -r {self.path('restic')} dump latest /vol")),
+            ("borg", peer(f"borg extract --stdout {self.path('borg/repo')}::{snapshot}"))], number)
+        self.check_restored(out, snapshot)
+        os.unlink(out)
+        os.unlink(peer_out)
+
+    def check_restored(self, path, snapshot):
+        """A fast restore of wrong bytes would be no restore."""
+        difference = (f"rbd -c {self.a.conf} --no-progress export rbd/vol@{snapshot} - | cmp - {path}")
+        self.runner.run(difference)
+
+    def restore_to_image(self, number):
+        rbd_b = f"rbd -c {self.b.conf} --no-progress"
+
+        def ours():
+            return self.tidemark(self.pair.osaka, "restore", ASSET, "--to", "rbd/ours")
+
+        def peer():
+            self.b.rbd("create", "rbd/peer", "--size", f"{IMAGE_MIB}M", "--image-feature", FEATURES)
+            return self.runner.run(f"zstd -q -dc {self.path('full.diff.zst')} | {rbd_b} import-diff - rbd/peer")
+        self.contend("restore to a new image",
+                     [("tidemark", ours), ("zstd -d | import-diff", peer)], number)
+        self.b.rbd("snap", "purge", "--no-progress", "rbd/peer")
+        for name in ("ours", "peer"):
+            self.b.rbd("rm", "--no-progress", f"rbd/{name}")
+
+    def restore_in_place(self, number):
+        for label, count in (("in place, few changes", 300), ("in place, 10x the changes", 3000)):
+            self.overwrite(count)
+            self.contend(label, [("tidemark", lambda: self.tidemark(
+                self.pair.tokyo, "restore", ASSET, "--to", "rbd/vol", "--in-place"))], number)
+            written = self.figures.raw[label]["tidemark"][-1]
+            written["written_bytes"] = written["answer"]["written_bytes"]
+
+    def round(self, number):
+        self.say(f"round {number + 1} of {self.options.rounds}")
+        self.fresh_store(number)
+        self.save_points("first point", number, f"a{number}")
+        self.overwrite(WRITES)
+        self.a.rbd("snap", "create", "--no-progress", f"rbd/vol@b{number}")
+        self.save_points("incremental", number, f"b{number}", f"a{number}")
+        self.contend("nothing changed", [("tidemark", self.backup)], number)
+        self.restore_to_file(number)
+        self.restore_to_image(number)
+        self.restore_in_place(number)
+
+    def large(self):
+        """1 TiB with 100,000 objects that exist: how long it takes to find one changed object."""
+        self.say(f"making a 1 TiB image with {LARGE_OBJECTS} objects")
+        rbd.RBD().create(self.io_a, "large", LARGE_BYTES, old_format=False, features=1 | 4 | 8 | 16)
+        objects = self.random.sample(range(LARGE_BYTES // OBJECT_BYTES), LARGE_OBJECTS)
+        with rbd.Image(self.io_a, "large") as image:
+            data, waiting = self.random.randbytes(WRITE_BYTES), []
+            for number in objects:
+                # At the start of the object: anything before the data would be made up by memstore.
+                waiting.append(image.aio_write(number * OBJECT_BYTES, data, lambda _: None))
+                if len(waiting) >= 128:
+                    waiting.pop(0).wait_for_complete_and_cb()
+            for one in waiting:
+                one.wait_for_complete_and_cb()
+        self.contend("1 TiB, first point", [("tidemark", lambda: self.backup("large"))], 0)
+        for number in range(self.options.rounds):
+            with rbd.Image(self.io_a, "large") as image:
+                image.write(self.random.randbytes(WRITE_BYTES), objects[number] * OBJECT_BYTES)
+            self.contend("1 TiB, one write", [("tidemark", lambda: self.backup("large"))], number)
+
+    def run(self):
+        self.boot()
+        self.io_a = self.open_io(self.a)
+        self.make_image()
+        for number in range(self.options.rounds):
+            self.round(number)
+        if self.options.large:
+            self.large()
+
+    # --- the result
+
+    def table(self):
+        table, median = Table(), self.figures.median
+        peers = {"first point": {"restic": 0.4, "export-diff | zstd": 1.0},
+                 "incremental": {"restic": 0.15, "export-diff | zstd": 0.4},
+                 "restore to a file": {"restic": 0.4},
+                 "restore to a new image": {"zstd -d | import-diff": 0.7}}
+        for what, targets in peers.items():
+            for who in self.figures.raw.get(what, {}):
+                if who != "tidemark":
+                    table.against(what, median(what, "tidemark"), who, median(what, who), "s",
+                                  targets.get(who))
+        for who, target in (("restic", 1.1), ("export-diff | zstd", None), ("borg", None)):
+            table.against("first point, stored", median("first point", "tidemark", "stored"), who,
+                          median("first point", who, "stored"), "bytes", target)
+        table.against("incremental, shipped", median("incremental", "tidemark", "shipped_bytes"),
+                      "bytes written", WRITES * WRITE_BYTES, "bytes", 1.2)
+        for who in ("export-diff | zstd", "restic", "borg"):
+            table.against("incremental, shipped or added",
+                          median("incremental", "tidemark", "shipped_bytes"), who,
+                          median("incremental", who, "added" if who != "export-diff | zstd" else "stored"), "bytes")
+        table.alone("nothing changed", median("nothing changed", "tidemark"), "s", 1.0, strict=True)
+        table.alone("nothing changed, read from the image",
+                    median("nothing changed", "tidemark", "read_bytes"), "bytes", 0)
+        for label in ("in place, few changes", "in place, 10x the changes"):
+            table.alone(label, median(label, "tidemark"), "s")
+            table.alone(label + ", written", median(label, "tidemark", "written_bytes"), "bytes")
+        table.alone("1 TiB, 100,000 objects, first point", median("1 TiB, first point", "tidemark"), "s")
+        table.alone("1 TiB, 100,000 objects, one write", median("1 TiB, one write", "tidemark"), "s", 60.0,
+                    strict=True)
+        table.alone("peak memory, source", median("first point", "tidemark", "peak_rss"), "bytes", 300 * MIB,
+                    strict=True)
+        table.alone("peak memory, the store's agent", median("first point", "tidemark", "agent_rss"),
+                    "bytes", 300 * MIB, strict=True)
+        return table
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        models = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
+    return {"cpus": os.cpu_count(), "model": models[0] if models else "unknown",
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "load": os.getloadavg()}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large", action="store_true", help="also a 1 TiB image with 100,000 objects")
+    parser.add_argument("--json", metavar="PATH", help="where all raw numbers go")
+    parser.add_argument("--threads", action="store_true", help="print CPU time by thread")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--objectstore", choices=("memstore", "bluestore"), default="memstore")
+    parser.add_argument("--osd-bytes", default="12G")
+    parser.add_argument("--tree-mib", type=int, default=TREE_BYTES // MIB, help="how much real data")
+    parser.add_argument("--dir", help="where to work, instead of the system's temporary directory")
+    options = parser.parse_args()
+    options.binary = os.path.abspath(options.binary)
+    if options.rounds < 1:
+        parser.error("--rounds is at least 1")
+    return options
+
+
+def write_json(options, bench, table):
+    if options.json:
+        with open(options.json, "w") as f:
+            json.dump({"machine": machine(), "rounds": options.rounds, "seed": options.seed,
+                       "objectstore": options.objectstore, "table": table.rows,
+                       "raw": bench.figures.raw}, f, indent=1)
+
+
+def main():
+    options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the clean-up below is reached
+    directory = tempfile.mkdtemp(prefix="tidemark-bench-", dir=options.dir)
+    bench = Bench(options, directory)
+    code = 0
+    try:
+        bench.run()
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        code = 130
+    except (Failed, CommandFailed, LabError, subprocess.CalledProcessError, rbd.Error, rados.Error) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        code = 1
+    finally:
+        # A second interruption must not leave clusters behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        table = bench.table()
+        write_json(options, bench, table)
+        bench.close()
+        shutil.rmtree(directory, ignore_errors=True)
+    print(table.text())
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
