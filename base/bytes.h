@@ -49,7 +49,7 @@ inline std::string_view as_text(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Copying with insert(), assign() or a copy constructor goes byte by byte, because the allocator has a
+// Copying with insert(), assign() or a copy constructor goes byte by byte, as the allocator has a
 // construct() of its own: megabytes are copied with these two.
 inline void append(Bytes& to, ByteView from) {
   const std::size_t start = to.size();

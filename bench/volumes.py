@@ -98,7 +98,8 @@ class Bench:
         tree, image = self.path("tree"), self.path("fs.img")
         os.makedirs(tree)
         gather_tree(tree, self.options.tree_mib * MIB)
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, f"{IMAGE_MIB}M"], check=True)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, f"{IMAGE_MIB}M"],
+                       check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(tree)
         self.figures.raw["image"] = {"file_system_bytes": os.stat(image).st_blocks * 512,
                                      "size_bytes": IMAGE_MIB * MIB}
@@ -202,11 +203,20 @@ class Bench:
         ]
         self.contend(what, contenders, number)
 
-    def overwrite(self, count, image="vol", io=None):
-        """Random 4 KiB writes over the part of the image that holds the file system."""
-        with rbd.Image(io or self.io_a, image) as target:
-            for _ in range(count):
-                at = self.random.randrange(IMAGE_MIB * MIB // WRITE_BYTES) * WRITE_BYTES
+    def find_blocks(self):
+        """Where data lies. Overwriting only that keeps every round alike: a write into a hole makes an
+        object that is there for all later rounds."""
+        extents = []
+        with rbd.Image(self.io_a, "vol", read_only=True) as image:
+            image.diff_iterate(0, image.size(), None,
+                               lambda at, size, exists: extents.append((at, size)) if exists else None)
+        self.blocks = [at for start, size in extents
+                       for at in range(start, start + size - WRITE_BYTES + 1, WRITE_BYTES)]
+
+    def overwrite(self, count):
+        """Random bytes into randomly chosen blocks of the file system, each at most once."""
+        with rbd.Image(self.io_a, "vol") as target:
+            for at in self.random.sample(self.blocks, count):
                 target.write(self.random.randbytes(WRITE_BYTES), at)
 
     def restore_to_file(self, number):
@@ -292,6 +302,7 @@ class Bench:
         self.boot()
         self.io_a = self.open_io(self.a)
         self.make_image()
+        self.find_blocks()
         for number in range(self.options.rounds):
             self.round(number)
         if self.options.large:

@@ -1,7 +1,7 @@
-// The catalog of a store: an index over what the backend holds, in RocksDB. It can be lost: everything
+// The catalog of a store: an index over what the backend holds, in RocksDB. It can be lost: all
 // in it is rebuilt from the backend alone (catalog/rebuild.h). Schema: docs/format/catalog.md.
 //
-// Writes that merely index (packs, chunks, sessions) are not synced one by one; commit_point() is, and
+// Writes that merely index (packs, chunks, sessions) are not synced each; commit_point() is, and
 // as the log is one sequence it makes everything written before it durable too.
 // All functions are safe from any thread. No RocksDB type leaves this folder.
 #pragma once
@@ -73,15 +73,16 @@ class Catalog {
  public:
   virtual ~Catalog() = default;
 
-  // Opens the catalog in `directory`; creates it where absent. `refused` where another process has it
-  // open, `unsupported` where its schema is newer than this build, `corruption` where RocksDB says so
+  // Opens the catalog in `directory`; creates it where absent. `refused` where another one has it
+  // open, `unsupported` where its schema is newer than this build, `corruption` where RocksDB says
   // (rebuild it then), `invalid_argument` where it belongs to another store.
   static Result<std::unique_ptr<Catalog>> open(const std::filesystem::path& directory,
                                                const StoreId& store);
 
   // --- packs and chunks
   // For each id in turn: where it is, or nothing.
-  virtual Result<std::vector<std::optional<ChunkRow>>> find_chunks(std::span<const ChunkId> ids) = 0;
+  virtual Result<std::vector<std::optional<ChunkRow>>> find_chunks(
+      std::span<const ChunkId> ids) = 0;
   virtual Result<std::optional<PackRow>> find_pack(const PackId& id) = 0;
   // Indexes a pack that is durable on the backend. A chunk that is known already keeps its place,
   // unless that place is a damaged pack. Idempotent.
@@ -104,7 +105,7 @@ class Catalog {
   virtual Result<std::optional<PointRow>> find_point_as_of(std::string_view site,
                                                            std::string_view asset,
                                                            Timestamp time) = 0;
-  // Points in the order of (site, asset, time), deleted ones left out; of one site or one asset where
+  // Points in the order of (site, asset, time), deleted ones left out; of one site or asset where
   // given (empty: all).
   virtual Status each_point(std::string_view site, std::string_view asset,
                             const std::function<Status(const PointRow&)>& each) = 0;
@@ -112,7 +113,8 @@ class Catalog {
   virtual Result<std::optional<PointRow>> last_point() = 0;
   virtual Status set_pinned(const PointId& id, bool pinned, Timestamp now) = 0;
   // Marks or unmarks a point as deleted. `refused` where it is pinned.
-  virtual Status set_deleted(const PointId& id, std::optional<Timestamp> deleted, Timestamp now) = 0;
+  virtual Status set_deleted(const PointId& id, std::optional<Timestamp> deleted,
+                             Timestamp now) = 0;
   virtual Status set_verified(const PointId& id, Timestamp when) = 0;
 
   // --- sessions
@@ -131,7 +133,7 @@ class Catalog {
 
   // --- journal
   virtual Status append_journal(std::string_view kind, std::string_view text, Timestamp now) = 0;
-  // Entries from `first` on, links verified on the way; `corruption` at the first that does not fit.
+  // Entries from `first` on, links verified on the way; `corruption` at the first that does not.
   virtual Status each_journal_entry(std::uint64_t first,
                                     const std::function<Status(const JournalEntry&)>& each) = 0;
 

@@ -1,15 +1,15 @@
 // Where a store's bytes live: a flat space of named, immutable blobs.
 //
-// What a store relies on, and what the conformance suite (tests/store/backend_conformance.h) checks on
-// every implementation:
-//   - put() and Writer::commit() are atomic and durable: after a crash at any moment the name is either
-//     absent (or as it was), or holds all the bytes; once they have returned, it holds them.
-//   - A blob is never seen half written, neither by get() nor by list().
-//   - What was put is seen at once by get(), size() and list().
+// What a store relies on, and what the conformance suite (tests/store/backend_conformance.h) checks
+// on every one:
+//   - create(), replace() and Writer::commit() are atomic and durable: after a crash at any
+//     time a name is absent (or as it was), or holds all the bytes; once they returned, it does.
+//   - A blob is never seen half written, neither by read() nor by list().
+//   - What was put is seen at once by read(), size() and list().
 //   - list() is complete, or it fails. An error never reads as "nothing there".
-// All functions are safe from any thread. Errors: `not_found` for an absent name, `already_exists` where
-// create meets an existing name, `resource_exhausted` for a full medium, `unavailable` or
-// `deadline_exceeded` where trying again may help, `corruption` for a blob that is shorter than asked.
+// All functions are safe from any thread. Errors: `not_found` (no such name), `already_exists`
+// (create meets an existing name), `resource_exhausted` for a full medium, `unavailable` or
+// `deadline_exceeded` where trying again may help, `corruption` for a blob shorter than asked.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ struct BackendSpace {
 class WriterLock {
  public:
   virtual ~WriterLock() = default;  // lets go
-  // False once the lock was lost (its lease ran out, somebody broke it): the holder must stop writing.
+  // False once the lock was lost (its lease ran out, or was broken): the holder must stop writing.
   virtual bool held() const = 0;
 };
 
@@ -49,7 +49,7 @@ class Backend {
    public:
     virtual ~Writer() = default;
     virtual Status append(ByteView data) = 0;
-    // Makes the blob visible under its name, durably. An existing blob of that name stays as it is and
+    // Makes the blob visible under its name, durably. An existing blob of that name stays, and
     // is a success: names of streamed blobs are hashes of their bytes.
     virtual Status commit() = 0;
   };
@@ -70,21 +70,22 @@ class Backend {
   // Exactly `size` bytes at `offset`; `corruption` where the blob ends before.
   virtual Result<Bytes> read(std::string_view name, std::uint64_t offset, std::size_t size) = 0;
   virtual Result<std::uint64_t> size(std::string_view name) = 0;
-  // Calls `each` once for every blob whose name starts with `prefix`, in no particular order, on the
+  // Calls `each` once for every blob whose name starts with `prefix`, in no certain order, on the
   // caller's thread; stops at the first error that `each` returns, and returns it.
-  virtual Status list(std::string_view prefix, const std::function<Status(const BlobInfo&)>& each) = 0;
+  virtual Status list(std::string_view prefix,
+                      const std::function<Status(const BlobInfo&)>& each) = 0;
   // Success where the name is absent already.
   virtual Status remove(std::string_view name) = 0;
 
   // Nothing where the medium does not say.
   virtual Result<std::optional<BackendSpace>> space() = 0;
 
-  // Takes the store's writer lock, as `owner` (shown to whoever is refused). `refused` where another
+  // Takes the store's writer lock, as `owner` (shown to whoever is refused). `refused` if another
   // process holds it.
   virtual Result<std::unique_ptr<WriterLock>> lock_writer(std::string_view owner) = 0;
 };
 
-// A blob's name: 1 to 200 bytes of [a-z0-9._-], in at most four parts separated by '/', no part empty
+// A blob's name: 1 to 200 bytes of [a-z0-9._-], in at most four parts split by '/', no part empty
 // or beginning with '.'. Names beginning with "tmp" are the backend's own.
 Status check_blob_name(std::string_view name);
 

@@ -35,7 +35,7 @@ ZSTD_DCtx* decompressor() {
   return context.get();
 }
 
-// Decompresses into exactly `plain`. The frame's own claims are never believed: the output buffer is
+// Decompresses into exactly `plain`. The frame's own claims are not believed: the output buffer is
 // the bound, and its size comes from the (checked) index.
 Status decompress(ByteView from, ByteSpan plain) {
   const std::size_t n =

@@ -1,5 +1,5 @@
-// A library to preload that makes librbd's list of changes lie. Listings from the beginning pass, as
-// does everything where TM_DIFF_SHIM is not set:
+// A library to preload that makes librbd's list of changes lie. Listings from the beginning pass,
+// as does everything where TM_DIFF_SHIM is not set:
 //   nothing     no extent is reported
 //   drop:N      every N-th extent is left out
 //   shift:N     extents are reported N bytes too far
@@ -70,9 +70,9 @@ int tell(std::uint64_t offset, std::size_t size, int exists, void* argument) {
 
 }  // namespace
 
-extern "C" int rbd_diff_iterate2(void* image, const char* from, std::uint64_t offset,
-                                 std::uint64_t size, std::uint8_t include_parent,
-                                 std::uint8_t whole_object, Callback each, void* argument) {
+extern "C" __attribute__((visibility("default"))) int rbd_diff_iterate2(
+    void* image, const char* from, std::uint64_t offset, std::uint64_t size,
+    std::uint8_t include_parent, std::uint8_t whole_object, Callback each, void* argument) {
   static const auto real = reinterpret_cast<Iterate>(::dlsym(RTLD_NEXT, "rbd_diff_iterate2"));
   if (the_lie().kind.empty() || from == nullptr)
     return real(image, from, offset, size, include_parent, whole_object, each, argument);

@@ -1,3 +1,4 @@
+#pragma once
 /* Makes the n-th system call of a kind fail, in the program that this library is preloaded into
  * (LD_PRELOAD, told by TM_IO_FAULT="op:nth:errno:mode") or linked with (told by tm_io_fault_arm).
  *

@@ -308,7 +308,7 @@ TEST(ChangesHistoryTest, ChangesBetweenAnyTwoSnapshotsGiveTheNewerContent) {
   TM_REQUIRE_CLUSTER();
   const char* rounds_text = std::getenv("TM_ROUNDS");
   const char* seed_text = std::getenv("TM_SEED");
-  const auto rounds = rounds_text != nullptr ? std::strtoull(rounds_text, nullptr, 10) : 20;
+  const auto rounds = rounds_text != nullptr ? std::strtoull(rounds_text, nullptr, 10) : 12;
   const auto seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 10)
                                          : std::uint64_t{std::random_device{}()};
   const auto ours = connect();

@@ -15,18 +15,18 @@ add_library(tm_backend_conformance OBJECT
   ${B}/backend_conformance.cc ${B}/backend_conformance_concurrency.cc)
 target_link_libraries(tm_backend_conformance PUBLIC tm_backend_support)
 
-tm_test(NAME backend_test SRCS ${B}/backend_test.cc
+tm_test(NAME backend_test SRCS backend_test.cc
   DEPS tm_backend_conformance tidemark::fakes
   LABELS unit TIMEOUT 300)
 
-tm_test(NAME backend_file_test SRCS ${B}/backend_file_test.cc
+tm_test(NAME backend_file_test SRCS backend_file_test.cc
   DEPS tm_backend_support ${RADOS_LIBRARY}
   LABELS unit TIMEOUT 120)
-tm_test(NAME backend_faulty_test SRCS ${B}/backend_faulty_test.cc
+tm_test(NAME backend_faulty_test SRCS backend_faulty_test.cc
   DEPS tm_backend_conformance tidemark::fakes
   LABELS unit TIMEOUT 120)
 # Linked ahead of the C library, the shim stands in the way of this program's own system calls.
-tm_test(NAME backend_fault_test SRCS ${B}/backend_fault_test.cc
+tm_test(NAME backend_fault_test SRCS backend_fault_test.cc
   DEPS tm_io_fault_shim tm_backend_support
   LABELS unit TIMEOUT 300)
 
@@ -39,6 +39,6 @@ set_tests_properties(backend_power_cut_test PROPERTIES
   LABELS system TIMEOUT 600 SKIP_RETURN_CODE 77)
 
 # Against the cluster that TM_TEST_CEPH_CONF_B names.
-tm_cluster_test(NAME backend_rados_test SRCS ${B}/backend_rados_test.cc
+tm_cluster_test(NAME backend_rados_test SRCS backend_rados_test.cc
   DEPS tm_backend_conformance ${RADOS_LIBRARY}
   TIMEOUT 600)

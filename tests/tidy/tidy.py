@@ -241,7 +241,10 @@ def check_tests_are_built(files):
         folder = os.path.dirname(path)
         named = False
         while folder and not named:
-            lists = files.get(f"{folder}/CMakeLists.txt", "")
+            lists = "\n".join(
+                text for name_of, text in files.items()
+                if os.path.dirname(name_of) == folder
+                and (name_of.endswith("/CMakeLists.txt") or name_of.endswith(".cmake")))
             relative = os.path.relpath(name, folder)
             named = bool(re.search(rf"(?<![\w./-]){re.escape(relative)}(?![\w.-])", lists))
             folder = os.path.dirname(folder)

@@ -1,0 +1,202 @@
+"""Damaged bytes at rest (figure 13, small): none is restored from, all are found, a sound store raises no
+alarm, a damaged catalog is made anew, a damaged pack is mended by the next full backup."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import rbd
+from support import BINARY, MIB, Case, main, rounds
+
+
+class Damage(Case):
+    def two_points(self):
+        """The second point adds and replaces nothing of the first, so that a full backup can mend it."""
+        self.create(mib=16)
+        self.fill(6)
+        states, points = [self.content()], [self.backup()]
+        self.fill(2, start=9)
+        states.append(self.content())
+        points.append(self.backup())
+        return states, points
+
+    def files(self, *parts):
+        top = os.path.join(self.pair.store_dir, *parts)
+        if os.path.isfile(top):
+            return [top]
+        return sorted(os.path.join(at, name) for at, _, names in os.walk(top) for name in names)
+
+    def harm(self, path, kind):
+        """Damages a file; returns what was done, or None where that left the bytes as they were."""
+        with open(path, "rb") as f:
+            good = f.read()
+        bad, at = bytearray(good), self.random.randrange(len(good)) if good else 0
+        if not good:
+            return None
+        if kind == "bit flip":
+            bad[at] ^= 1 << self.random.randrange(8)
+        elif kind == "overwrite":
+            bad[at:at + 2] = self.random.randbytes(len(bad[at:at + 2]))
+        elif kind == "truncation":
+            del bad[at:]
+        elif kind == "zero page":
+            at -= at % 4096
+            bad[at:at + 4096] = bytes(len(bad[at:at + 4096]))
+        elif kind == "tail zeroed":
+            bad[at:] = bytes(len(bad) - at)
+        if bad == good:
+            return None
+        self.put(path, bad)
+        return f"{kind} at {at} of {len(good)} in {os.path.relpath(path, self.pair.dir)}"
+
+    @staticmethod
+    def put(path, data):
+        """Blobs are immutable and may be read-only."""
+        mode = os.stat(path).st_mode
+        os.chmod(path, 0o600)
+        with open(path, "wb") as f:
+            f.write(data)
+        os.chmod(path, mode)
+
+    def bare(self, *args):
+        return subprocess.run([BINARY, "--store", self.pair.store_url, "--key-file", self.pair.key_file, "--json",
+                               "--quiet", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+
+    KINDS = ("bit flip", "overwrite", "truncation", "zero page", "tail zeroed")
+
+    def assert_harmless(self, what, states, points):
+        """Nothing was found: then every point must be there and right all the same."""
+        listed = json.loads(self.bare("points").stdout)["points"]
+        self.assertEqual({p["id"] for p in listed}, {p["id"] for p in points}, f"{what}: a point was lost unseen")
+        for state, point in zip(states, points):
+            path = os.path.join(self.dir, "harmless.img")
+            done = self.bare("restore", "rbd/rbd/vol", "--point", point["id"], "--to-file", path)
+            self.assertEqual(done.returncode, 0, f"{what}: verified, but not restored: {done.stderr}")
+            with open(path, "rb") as f:
+                self.assert_same(f.read(), state, f"{what}: SILENT DAMAGE")
+            os.unlink(path)
+
+    def assert_clean(self):
+        done = self.bare("verify", "--read-data")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["damaged"]), (0, []), "a false alarm")
+
+    def test_damage_of_every_kind_of_file_is_found(self):
+        states, points = self.two_points()
+        self.pair.stop()
+        self.assert_clean()
+        found = harmless = 0
+        for number in range(rounds(3)):
+            for part in ("packs", "points", "store"):
+                for kind in self.KINDS:
+                    path = self.random.choice(self.files(part))
+                    with open(path, "rb") as f:
+                        good = f.read()
+                    what = self.harm(path, kind)
+                    if what is None:
+                        continue
+                    done = self.bare("verify", "--read-data")
+                    self.assertGreaterEqual(done.returncode, 0, f"{what}: crashed: {done.stderr[-2000:]}")
+                    self.assertLess(done.returncode, 128, f"{what}: crashed: {done.stderr[-2000:]}")
+                    if done.returncode == 0:
+                        harmless += 1
+                        self.assert_harmless(what, states, points)
+                    else:
+                        found += 1
+                        if part == "packs":
+                            self.assertEqual(done.returncode, 6, f"{what}: {done.stderr}")
+                    self.put(path, good)
+            self.assert_clean()
+        self.assert_harmless("mended", states, points)
+        print(f"{found + harmless} damages: {found} found, {harmless} without effect, 0 silent, 0 false alarms",
+              file=sys.stderr)
+        self.assertGreater(found, 0)
+
+    def test_the_source_cannot_be_given_damaged_bytes(self):
+        """Through the running agent: a restore of damaged data fails, and leaves nothing that looks whole."""
+        states, points = self.two_points()
+        packs = self.files("packs")
+        with open(packs[0], "rb") as f:
+            good = f.read()
+        for _ in range(rounds(3)):
+            bad = bytearray(good)
+            at = self.random.randrange(64, 4 * MIB)
+            bad[at] ^= 0x40
+            self.put(packs[0], bad)
+            path = os.path.join(self.dir, "damaged.img")
+            done = self.pair.tokyo.run("--json", "restore", "rbd/rbd/vol", "--to-file", path, code=None)
+            self.assertEqual(done.returncode, 6, done.errors)
+            self.assertEqual(json.loads(done.errors.strip().splitlines()[-1])["error"]["code"], "corruption")
+            done = self.pair.tokyo.run("restore", "rbd/rbd/vol", "--to", "rbd/back", code=None)
+            self.assertEqual(done.returncode, 6, done.errors)
+            self.assertNotIn("back", self.images())
+            if os.path.exists(path):
+                os.unlink(path)
+            self.put(packs[0], good)
+            self.remove_leftovers()
+        self.assert_same(self.restored(points[1]["id"]), states[1], "mended by hand")
+
+    def images(self):
+        return rbd.RBD().list(self.io["a"])
+
+    def remove_leftovers(self):
+        for name in self.images():
+            if name.endswith(".tidemark-restoring"):
+                self.remove_image(self.io["a"], name)
+
+    def test_a_damaged_catalog_is_made_anew(self):
+        states, points = self.two_points()
+        before = self.pair.osaka.json("points")
+        catalog, good = os.path.join(self.pair.osaka.dir, "state", "catalog"), os.path.join(self.dir, "catalog")
+        self.pair.osaka.stop_agent()
+        shutil.copytree(catalog, good)
+        names = sorted(n for n in os.listdir(good) if os.path.getsize(os.path.join(good, n)) and n != "LOCK"
+                       and not n.startswith("LOG"))
+        tried = [self.random.choice(names) for _ in range(max(0, rounds(6) - len(names)))] + names
+        self.random.shuffle(tried)
+        for name in tried[:rounds(6)]:
+            shutil.rmtree(catalog)
+            shutil.copytree(good, catalog)
+            what = self.harm(os.path.join(catalog, name), self.random.choice(self.KINDS))
+            if what is None:
+                continue
+            self.pair.osaka.start_agent()
+            self.assertEqual(self.pair.osaka.json("points")["points"], before["points"], what)
+            report = self.pair.osaka.json("verify", "--read-data")
+            self.assertEqual((report["points_checked"], report["damaged"]), (2, []), what)
+            self.pair.osaka.stop_agent()
+        self.pair.osaka.start_agent()
+        self.write(12 * MIB, b"after all that")
+        state, point = self.content(), self.backup()
+        self.assertEqual((point["mode"], point["parent"]), ("incremental", points[1]["id"]))
+        self.assert_same(self.restored(point["id"]), state, "after damaged catalogs")
+        print(f"{len(tried[:rounds(6)])} damaged catalogs", file=sys.stderr)
+
+    def test_a_damaged_pack_is_mended_by_a_full_backup(self):
+        states, points = self.two_points()
+        osaka = self.pair.osaka
+        for path in self.files("packs"):
+            with open(path, "rb") as f:
+                bad = bytearray(f.read())
+            bad[self.random.randrange(64, len(bad) - 64)] ^= 1
+            self.put(path, bad)
+        done = osaka.run("--json", "--quiet", "verify", "--read-data", "--repair", code=5)
+        self.assertIn("agent", done.errors)  # must be stopped
+        osaka.stop_agent()
+        done = osaka.run("--json", "--quiet", "verify", "--read-data", code=6)
+        self.assertEqual(json.loads(done.text)["packs_set_aside"], 0)
+        done = osaka.run("--json", "--quiet", "verify", "--read-data", "--repair", code=6)
+        aside = json.loads(done.text)["packs_set_aside"]
+        self.assertGreater(aside, 0)
+        osaka.start_agent()
+        state = self.content()
+        point = self.backup("--full")
+        self.assertGreater(point["shipped_bytes"], MIB)
+        self.assert_good_store()
+        for want, id in ((states[0], points[0]["id"]), (states[1], points[1]["id"]), (state, point["id"])):
+            self.assert_same(self.restored(id), want, "mended")
+
+
+if __name__ == "__main__":
+    main()
