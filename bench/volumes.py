@@ -287,7 +287,7 @@ class Bench:
             data, waiting = self.random.randbytes(WRITE_BYTES), []
             for number in objects:
                 # At the start of the object: anything before the data would be made up by memstore.
-                waiting.append(image.aio_write(number * OBJECT_BYTES, data, lambda _: None))
+                waiting.append(image.aio_write(data, number * OBJECT_BYTES, lambda _: None))
                 if len(waiting) >= 128:
                     waiting.pop(0).wait_for_complete_and_cb()
             for one in waiting:
@@ -402,7 +402,7 @@ def main():
         write_json(options, bench, table)
         bench.close()
         shutil.rmtree(directory, ignore_errors=True)
-    print(table.text())
+        print(table.text(), flush=True)
     return code
 
 

@@ -32,7 +32,7 @@ class Kills(Case):
         self.create(mib=48)
         self.fill(32)
         acknowledged, kills_hit = {}, 0
-        for _ in range(rounds(12)):
+        for _ in range(rounds(5)):
             self.change()
             state = self.content()
             backup = self.start_backup()
@@ -52,13 +52,13 @@ class Kills(Case):
             self.assert_same(self.restored(point["id"]), state, "after a killed store")
             self.check(acknowledged)
             self.assertLessEqual(len(self.snapshots()), 1)
-        print(f"{rounds(12)} kills of the store, {kills_hit} under a running backup", file=sys.stderr)
+        print(f"{rounds(5)} kills of the store, {kills_hit} under a running backup", file=sys.stderr)
 
     def test_kill_the_source(self):
         self.create(mib=48)
         self.fill(32)
         acknowledged, hits = {}, 0
-        for _ in range(rounds(12)):
+        for _ in range(rounds(5)):
             self.change()
             backup = self.start_backup()
             time.sleep(self.random.random() * 0.6)
@@ -70,7 +70,7 @@ class Kills(Case):
             acknowledged[point["id"]] = None
             self.assert_same(self.restored(point["id"]), state, "after a killed source")
             self.check(acknowledged)
-        print(f"{rounds(12)} kills of the source, {hits} under a running backup", file=sys.stderr)
+        print(f"{rounds(5)} kills of the source, {hits} under a running backup", file=sys.stderr)
 
     def test_what_had_arrived_is_not_sent_again(self):
         # Slow enough that the kill comes in the middle: 96 MiB that do not compress.
