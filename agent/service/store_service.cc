@@ -360,9 +360,9 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   TM_DO(std::move(created));
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
   if (recorded) return point;
-  // Where the batch was refused, nothing of it was written, and the next point will take the number:
-  // the record must not stay. Any other failure may have reached the log all the same: then the
-  // record stays, nothing more is written, and the next start brings it into the catalog.
+  // Where the batch was refused, nothing of it was written, and the next point will take the
+  // number: the record must not stay. Any other failure may have reached the log all the same: then
+  // the record stays, nothing more is written, and the next start brings it into the catalog.
   const bool refused = recorded.error().code() == ErrorCode::refused ||
                        recorded.error().code() == ErrorCode::invalid_argument ||
                        recorded.error().code() == ErrorCode::not_found;
