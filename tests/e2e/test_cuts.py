@@ -65,7 +65,6 @@ class Cuts(Case):
             point = json.loads(done.text)["points"][0]
         else:
             self.assertEqual(done.returncode, 1, done.errors)
-            print(done.errors, file=sys.stderr)
             error = json.loads(done.errors.strip().splitlines()[-1])["error"]
             self.assertIn(error["code"], ("unavailable", "deadline_exceeded"))
             point = self.backup()

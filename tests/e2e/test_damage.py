@@ -100,7 +100,8 @@ class Damage(Case):
                     self.assertLess(done.returncode, 128, f"{what}: crashed: {done.stderr[-2000:]}")
                     if done.returncode == 0:
                         harmless += 1
-                        self.assert_harmless(what, states, points)
+                        with self.subTest(what):
+                            self.assert_harmless(what, states, points)
                     else:
                         found += 1
                         if part == "packs":
@@ -108,7 +109,7 @@ class Damage(Case):
                     self.put(path, good)
             self.assert_clean()
         self.assert_harmless("mended", states, points)
-        print(f"{found + harmless} damages: {found} found, {harmless} without effect, 0 silent, 0 false alarms",
+        print(f"{found + harmless} damages: {found} found, {harmless} not; 0 false alarms",
               file=sys.stderr)
         self.assertGreater(found, 0)
 
@@ -150,8 +151,8 @@ class Damage(Case):
         catalog, good = os.path.join(self.pair.osaka.dir, "state", "catalog"), os.path.join(self.dir, "catalog")
         self.pair.osaka.stop_agent()
         shutil.copytree(catalog, good)
-        names = sorted(n for n in os.listdir(good) if os.path.getsize(os.path.join(good, n)) and n != "LOCK"
-                       and not n.startswith("LOG"))
+        names = sorted(os.path.relpath(os.path.join(at, n), good) for at, _, names in os.walk(good) for n in names
+                       if os.path.getsize(os.path.join(at, n)) and not n.startswith("LO"))  # LOCK, LOG
         tried = [self.random.choice(names) for _ in range(max(0, rounds(6) - len(names)))] + names
         self.random.shuffle(tried)
         for name in tried[:rounds(6)]:
@@ -186,16 +187,21 @@ class Damage(Case):
         osaka.stop_agent()
         done = osaka.run("--json", "--quiet", "verify", "--read-data", code=6)
         self.assertEqual(json.loads(done.text)["packs_set_aside"], 0)
-        done = osaka.run("--json", "--quiet", "verify", "--read-data", "--repair", code=6)
-        self.assertGreater(json.loads(done.text)["packs_set_aside"], 0)
-        osaka.start_agent()
-        state = self.content()
-        points.append(self.backup("--full"))
-        self.assertGreater(points[-1]["shipped_bytes"], MIB)
-        # What points have in common with the new one is mended, what only older ones had is not.
+        # Below a damaged node nothing is found before the node is mended, so this is done level by level.
+        for attempt in range(4):
+            done = osaka.run("--json", "--quiet", "verify", "--read-data", "--repair", code=6)
+            aside = json.loads(done.text)["packs_set_aside"]
+            osaka.start_agent()
+            if aside == 0:
+                break
+            state = self.content()
+            points.append(self.backup("--full"))
+            osaka.stop_agent()
+        self.assertGreater(attempt, 0, "nothing was set aside")
+        # What points have in common with a new one is mended, what only older ones had is not.
         done = osaka.run("--json", "--quiet", "verify", "--read-data", code=None)
-        self.assertLessEqual({d["point"] for d in json.loads(done.text)["damaged"]}, {points[0]["id"]})
-        for want, point in ((states[1], points[1]), (states[1], points[2]), (state, points[3])):
+        self.assertLessEqual({d["point"] for d in json.loads(done.text)["damaged"]}, {points[0]["id"]}, done.text)
+        for want, point in ((states[1], points[1]), (states[1], points[2]), (state, points[-1])):
             self.assert_same(self.restored(point["id"]), want, "mended")
         done = osaka.run("restore", "tokyo:rbd/rbd/vol", "--point", points[0]["id"], "--to-file",
                          os.path.join(self.dir, "first.img"), code=None)

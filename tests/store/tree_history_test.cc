@@ -225,6 +225,37 @@ TEST_P(TreeHistory, OneEntryAtATimeMakesTheSameTree) {
 INSTANTIATE_TEST_SUITE_P(Shapes, TreeHistory, testing::ValuesIn(kShapes),
                          [](const auto& shape) { return std::string(shape.param.name); });
 
+// The last inner node of a level may have a single child. Where all before it goes, the root is
+// what that chain leads to, as in a tree built from scratch.
+TEST(TreeUpdate, NoChainIsLeftAboveTheRoot) {
+  Rng rng;
+  SCOPED_TRACE(rng.trace());
+  const StoreKeys keys = StoreKeys::unencrypted();
+  std::set<std::string> chosen;
+  while (chosen.size() < 700) chosen.insert(always_ends_key(rng));
+  Model model;
+  int chains = 0;
+  for (const std::string& key : chosen) {
+    model[key] = {key, {}, {}};
+    test::MemoryNodes nodes(keys);
+    const TreeRoot root = test::build_tree(nodes, keys, model);
+    if (root.level != 2) continue;
+    TreeNodes cache(nodes);
+    const auto top = cache.get(root.id, 2);
+    ASSERT_TRUE(top);
+    const auto last = cache.get((*top)->children.back().id, 1);
+    ASSERT_TRUE(last);
+    if ((*last)->children.size() != 1) continue;
+    ++chains;
+    const Model rest(model.lower_bound((*last)->children[0].first_key), model.end());
+    test::MemoryNodes fresh(keys);
+    const TreeRoot expected = test::build_tree(fresh, keys, rest);
+    EXPECT_EQ(expected.level, 0);
+    EXPECT_EQ(test::change_tree(nodes, keys, root, test::changes_between(model, rest)), expected);
+  }
+  EXPECT_GT(chains, 0);
+}
+
 class TreeCost : public testing::Test {
  protected:
   TreeCost() {

@@ -1,5 +1,7 @@
 // Reading trees: cursors, single entries, walks and diffs against a model; trees that contradict
 // themselves.
+#include <xxhash.h>
+
 #include <algorithm>
 
 #include "store/volume.h"
@@ -15,6 +17,10 @@ TreeEntry entry_of(Rng& rng, std::string key) {
   TreeEntry entry{std::move(key), rng.bytes(rng.below(30)), {}};
   for (std::size_t i = rng.below(3); i > 0; --i) entry.refs.push_back(rng.id<ChunkId>());
   return entry;
+}
+
+bool ends_node(const std::string& key, std::uint8_t level) {
+  return XXH64(key.data(), key.size(), level) % kNodeItemsTarget == 0;
 }
 
 std::string random_key(Rng& rng) {
@@ -68,6 +74,22 @@ TEST_F(TreeReading, SeekFindsTheLowerBoundWhateverTheCacheHolds) {
         }
       }
     }
+  }
+}
+
+TEST_F(TreeReading, EveryKeyIsFoundAndSoughtAlsoWhereANodeBegins) {
+  SCOPED_TRACE(rng_.trace());
+  const Model model = random_model(rng_, 5000);
+  const TreeRoot root = test::build_tree(nodes_, keys_, model);
+  ASSERT_GE(root.level, 1);
+  TreeNodes cache(nodes_);
+  TreeCursor cursor(cache, root);
+  for (const auto& [key, entry] : model) {
+    const auto found = find_entry(cache, root, key);
+    ASSERT_TRUE(found);
+    ASSERT_EQ(*found, entry);
+    ASSERT_TRUE(cursor.seek(key));
+    ASSERT_EQ(cursor.entry(), entry);
   }
 }
 
@@ -182,6 +204,39 @@ TEST_F(TreeReading, DiffEqualsTheModelsAndReadsOnlyWhatIsNotShared) {
         EXPECT_TRUE(!shared || id == a_root.id || id == b_root.id) << id.hex();
       }
     }
+  }
+}
+
+TEST_F(TreeReading, DiffSkipsSharedInnerNodesBehindAnInsertion) {
+  SCOPED_TRACE(rng_.trace());
+  Model model;
+  for (std::uint64_t i = 0; i < 20000; ++i) model[region_key(i)] = entry_of(rng_, region_key(i));
+  const TreeRoot root = test::build_tree(nodes_, keys_, model);
+  ASSERT_EQ(root.level, 2);
+  TreeNodes cache(nodes_);
+  const auto top = cache.get(root.id, 2);
+  ASSERT_TRUE(top);
+  // Two leaves of one key each come to stand between two inner nodes, as an inner node of their
+  // own.
+  const std::string next = (*top)->children[1].first_key;
+  const std::string before = std::prev(model.find(next))->first;
+  Model more = model;
+  int suffix = 1000000;
+  for (const bool ends_inner_node : {false, true}) {
+    std::string key;
+    do {
+      key = before + std::to_string(suffix++);
+    } while (!ends_node(key, 0) || (ends_inner_node && !ends_node(key, 1)));
+    more[key] = entry_of(rng_, key);
+  }
+  const TreeRoot other = test::change_tree(nodes_, keys_, root, test::changes_between(model, more));
+  const std::set<ChunkId> old_nodes = test::node_ids(nodes_, root);
+  const std::set<ChunkId> new_nodes = test::node_ids(nodes_, other);
+  for (const bool swap : {false, true}) {
+    nodes_.fetched.clear();
+    EXPECT_EQ(tree_diff(nodes_, swap ? other : root, swap ? root : other).size(), 2U);
+    for (const ChunkId& id : nodes_.fetched)
+      EXPECT_FALSE(old_nodes.contains(id) && new_nodes.contains(id));
   }
 }
 
