@@ -159,14 +159,23 @@ Result<TlsStream::Blocked> TlsStream::blocked(int result) {
 
 // Waits for the socket to show one of `events`. Bytes that we wrote and the peer acknowledges are
 // progress too: over a slow line they are on their way for longer than a stall may last.
+// What is under way is looked at often, so that a last acknowledgement right after the start does
+// not count as progress at the end.
 Result<short> TlsStream::wait(short events) {
+  static constexpr microseconds kLook = std::chrono::seconds(1);
+  int under_way = bytes_under_way();
+  microseconds moved = uptime();
   while (true) {
-    const int under_way = bytes_under_way();
-    const microseconds limit = deadline_ ? std::min(stall_, *deadline_ - uptime()) : stall_;
-    auto shown = wait_for(io_.fd.get(), events, limit, {cancel_});
+    const microseconds left = stall_ - (uptime() - moved);
+    const microseconds limit =
+        deadline_ ? std::min({left, kLook, *deadline_ - uptime()}) : std::min(left, kLook);
+    auto shown = wait_for(io_.fd.get(), events, std::max(limit, microseconds(0)), {cancel_});
     if (shown || shown.error().code() != ErrorCode::deadline_exceeded) return shown;
     if (deadline_ && *deadline_ <= uptime()) return shown;
-    if (bytes_under_way() >= under_way) return shown;
+    const int now_under_way = bytes_under_way();
+    if (now_under_way < under_way) moved = uptime();
+    under_way = now_under_way;
+    if (uptime() - moved >= stall_) return shown;
   }
 }
 
