@@ -90,6 +90,12 @@ class ChangesTest : public testing::Test {
     return must(RbdImage::open_snapshot(cluster_, name_, id));
   }
 
+  std::string object_name(std::uint64_t object) {
+    char prefix[128] = {};
+    must_rbd(rbd_get_block_name_prefix(raw(), prefix, sizeof prefix - 1), "prefix");
+    return fmt::format("{}.{:016x}", prefix, object);
+  }
+
   // A data object as a client without librbd's copy-up leaves it behind: made or removed in the
   // cluster directly, under the snapshots that the image has.
   void bare_object(std::uint64_t object, bool exists) {
@@ -99,9 +105,7 @@ class ChangesTest : public testing::Test {
     must_rbd(rados_ioctx_selfmanaged_snap_set_write_ctx(io.get(), ids.empty() ? 0 : ids.front(),
                                                         ids.data(), static_cast<int>(ids.size())),
              "set the snapshots");
-    char prefix[128] = {};
-    must_rbd(rbd_get_block_name_prefix(raw(), prefix, sizeof prefix - 1), "prefix");
-    const std::string oid = fmt::format("{}.{:016x}", prefix, object);
+    const std::string oid = object_name(object);
     if (exists)
       must_rbd(rados_write_full(io.get(), oid.c_str(), "", 0), "make an object");
     else
@@ -157,6 +161,21 @@ TEST_F(ChangesTest, ShrinkAndGrowWithinARegionIsReported) {
   EXPECT_EQ(check(a, b), "");
   EXPECT_EQ(check(b, c), "");
   EXPECT_EQ(check(a, c), "");
+}
+
+TEST_F(ChangesTest, BytesLeftBehindTheEndAreSeenWhenTheImageGrows) {
+  create(4);
+  must(image_->resize(3 * kObject + 1000));
+  write_fill(*image_, 3 * kObject, 10, 1);
+  // What a client that does not clean up behind itself leaves when it shrinks an image.
+  const auto io = must(IoContext::open(*client_, "rbd", ""));
+  const std::string left(4096, 'x');
+  must_rbd(rados_write(io.get(), object_name(3).c_str(), left.data(), left.size(), 2000), "write");
+  const auto a = snapshot();
+  must(image_->resize(4 * kObject));
+  const auto b = snapshot();
+  EXPECT_EQ(check(a, b), "");
+  EXPECT_EQ(read_snapshot(cluster_, name_, b)[3 * kObject + 2000], 'x');
 }
 
 TEST_F(ChangesTest, ARollbackIsReported) {
