@@ -269,6 +269,15 @@ Status check_pack_header(ByteView header) {
   return {};
 }
 
+Status check_pack_key(ByteView header, bool encrypted, const Digest& key_id) {
+  TM_DO(check_pack_header(header));
+  const bool sealed = (header[10] & kFlagEncrypted) != 0;
+  if (sealed != encrypted ||
+      !std::ranges::equal(header.subspan(16, kKeyIdBytes), key_id.view().first(kKeyIdBytes)))
+    return Error(ErrorCode::invalid_argument, "pack: not written under this store's key");
+  return {};
+}
+
 Result<PackIndex> check_pack(ByteView pack, const PackId& expected) {
   if (PackId::from(sha256(pack).view()) != expected)
     return pack_error("the bytes do not match the name");

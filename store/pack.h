@@ -103,6 +103,8 @@ struct PackIndex {
 Result<PackIndex> parse_pack_index(ByteView tail, std::uint64_t pack_size);
 // Checks the header's magic, version and flags.
 Status check_pack_header(ByteView header);
+// `invalid_argument` unless the pack was written as a store with this key id keeps its packs.
+Status check_pack_key(ByteView header, bool encrypted, const Digest& key_id);
 // A whole pack: name, header, index, and that the blobs lie one behind another without a gap.
 Result<PackIndex> check_pack(ByteView pack, const PackId& expected);
 

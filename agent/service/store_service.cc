@@ -58,6 +58,19 @@ Result<bool> holds_anything(Backend& backend) {
   return false;
 }
 
+// Without a key the store can hold every blob against its id itself: nobody may give another site's
+// chunk a content of his own.
+Status check_plain_blobs(ByteView pack, const std::vector<PackEntry>& entries) {
+  static const StoreKeys keys = StoreKeys::unencrypted();
+  for (const PackEntry& entry : entries) {
+    const auto plain =
+        decode_blob(keys, pack, entry, pack.subspan(entry.offset, entry.stored_size));
+    if (!plain)
+      return Error(ErrorCode::invalid_argument, plain.error().message()).context("pack refused");
+  }
+  return {};
+}
+
 }  // namespace
 
 Status StoreService::create(Backend& backend, const StoreDescriptor& descriptor) {
@@ -258,6 +271,8 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
   // What a peer sends is its mistake, not damage of ours.
   if (!index)
     return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
+  TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
+  if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
   TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
   TM_DO(writer->append(bytes));
   TM_DO(writer->commit());
