@@ -31,12 +31,16 @@ Result<int> list_points(Command& command, const std::string& asset_text) {
     asset = parsed.asset.text();
   }
   TM_TRY(const auto rows, access.store->points(site, asset));
-  if (rows.empty() && !asset.empty())
+  const auto damaged = access.store->damaged_records();
+  for (const DamagedRecord& record : damaged)
+    std::fprintf(stderr, "tidemark: point %s is left out: %s\n", record.id.c_str(),
+                 record.message.c_str());
+  if (rows.empty() && !asset.empty() && damaged.empty())
     return Error(ErrorCode::not_found, access.name + " has no points of " + asset_text);
   nlohmann::json points = nlohmann::json::array();
   for (const PointRow& row : rows) points.push_back(point_json(row));
   command.print({{"points", std::move(points)}}, [&] { print_points(rows); });
-  return kExitDone;
+  return damaged.empty() ? kExitDone : kExitDamaged;
 }
 
 Result<int> show_point(Command& command, const std::string& id) {

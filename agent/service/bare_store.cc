@@ -58,6 +58,7 @@ Status BareStore::load_points() {
     auto point = decode_committed_point(bytes);
     if (!point) {
       log::error("point {}: {}", id.hex(), point.error().message());
+      damaged_.push_back({id.hex(), point.error().message()});
       continue;
     }
     PointRow row;
@@ -104,6 +105,10 @@ Status BareStore::load_packs() {
 }
 
 Result<PointRow> BareStore::find(const PointQuery& query) {
+  if ((query.newest || query.as_of) && !damaged_.empty())
+    return Error(ErrorCode::corruption, "the record of point " + damaged_.front().id +
+                                            " is damaged: it may be the one that is meant")
+        .with_hint("choose a point by its id: tidemark points, then --point");
   const PointRow* found = nullptr;
   for (const PointRow& row : points_) {
     const PointRecord& record = row.point.record;

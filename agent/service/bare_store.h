@@ -17,10 +17,13 @@ class BareStore final : public PointStore {
   static Result<std::unique_ptr<BareStore>> open(std::unique_ptr<Backend> backend);
 
   Result<StoreDescriptor> descriptor() override;
+  // `corruption` for "newest" and "as of" while a record is damaged: it may be the one that is
+  // meant.
   Result<PointRow> find(const PointQuery& query) override;
   Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) override;
   Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) override;
   Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) override;
+  std::vector<DamagedRecord> damaged_records() const override { return damaged_; }
   Result<CatalogStats> stats() override;
 
   // All refused: this store is read-only.
@@ -46,6 +49,7 @@ class BareStore final : public PointStore {
   };
   std::unordered_map<ChunkId, Place, IdHash> chunks_;
   std::vector<PointRow> points_;  // in the order of (site, asset, time)
+  std::vector<DamagedRecord> damaged_;
   CatalogStats stats_;
 };
 

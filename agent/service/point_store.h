@@ -46,6 +46,12 @@ inline constexpr std::size_t kIdsPerCallMax = 16384;
 // The most bytes in one call of read().
 inline constexpr std::size_t kReadBytesMax = 8 * kMiB;
 
+// A point record that cannot be read: what it was of is not known.
+struct DamagedRecord {
+  std::string id;  // hex
+  std::string message;
+};
+
 class PointStore {
  public:
   virtual ~PointStore() = default;
@@ -68,6 +74,8 @@ class PointStore {
   virtual Result<PointRow> find(const PointQuery& query) = 0;
   // Points in the order of (site, asset, time); of one site or asset where given.
   virtual Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) = 0;
+  // Records that points() had to leave out. Empty where a catalog stands in for them.
+  virtual std::vector<DamagedRecord> damaged_records() const { return {}; }
   // Where each blob lies; `corruption` where one is not there.
   virtual Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) = 0;
   virtual Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) = 0;
