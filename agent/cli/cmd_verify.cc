@@ -1,6 +1,5 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "agent/cli/command.h"
 #include "agent/service/store_service.h"
@@ -39,22 +38,25 @@ Result<std::vector<PointRow>> choose(Command& command, StoreAccess& access,
   return rows;
 }
 
-// Sets aside the packs whose bytes do not match their names: what they hold counts as absent then,
-// and the next full backup of the asset sends it again.
-Result<std::size_t> set_aside(StoreAccess& access, const VerifyReport& report) {
+// Sets aside every pack whose bytes do not match its name: what it holds counts as absent then, and
+// the next full backup of an asset sends it again. All packs are read, not only those where damage
+// was met: below a damaged node nobody looks.
+Result<std::size_t> set_aside(StoreAccess& access, const std::stop_token& stop) {
   auto* const service = dynamic_cast<StoreService*>(access.store.get());
   if (service == nullptr)
     return Error(ErrorCode::refused,
                  "--repair works on this site's own store while its agent is stopped");
-  std::set<std::string> packs;
-  for (const Damage& damage : report.damaged)
-    if (!damage.pack.empty()) packs.insert(damage.pack);
+  std::vector<PackId> packs;
+  TM_DO(service->catalog().each_pack([&](const PackRow& pack) -> Status {
+    if (!pack.damaged) packs.push_back(pack.id);
+    return {};
+  }));
   std::size_t count = 0;
-  for (const std::string& hex : packs) {
-    const PackId id = *PackId::from_hex(hex);
+  for (const PackId& id : packs) {
+    if (stop.stop_requested()) return Error(ErrorCode::cancelled, "interrupted");
     const auto bytes = read_blob(service->backend(), pack_blob_name(id), kPackBytesMax);
     if (!bytes && bytes.error().retryable()) return bytes.error();
-    if (bytes && check_pack(*bytes, id)) continue;  // read well this time
+    if (bytes && check_pack(*bytes, id)) continue;
     TM_DO(service->catalog().mark_pack_damaged(id));
     ++count;
   }
@@ -69,7 +71,9 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
   VerifyOptions options;
   options.read_share = share;
   options.stop = command.stop.get_token();
-  TM_TRY(const VerifyReport report, verify_points(*access.store, *keys, points, options));
+  TM_TRY(VerifyReport report, verify_points(*access.store, *keys, points, options));
+  for (const DamagedRecord& record : access.store->damaged_records())
+    report.damaged.push_back({"record", record.id, record.id, "", record.message});
   nlohmann::json damaged = nlohmann::json::array();
   for (const Damage& damage : report.damaged)
     damaged.push_back({{"kind", damage.kind},
@@ -79,7 +83,7 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                        {"message", damage.message}});
   std::size_t aside = 0;
   if (arguments.repair && !report.damaged.empty()) {
-    TM_TRY(aside, set_aside(access, report));
+    TM_TRY(aside, set_aside(access, options.stop));
   }
   if (report.damaged.empty() && share >= 1)
     for (const PointRow& row : points)
