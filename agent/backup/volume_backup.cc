@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "agent/backup/source_snapshots.h"
 #include "agent/read/blob_reader.h"
@@ -44,9 +45,10 @@ class VolumeBackup {
                                           const UploadSession& session,
                                           const SnapshotInfo& snapshot);
   Result<CaptureResult> capture(RbdImage& newer, const Base& base, const UploadSession& session);
-  // The number of regions compared; `corruption` where one differs.
-  Result<std::uint64_t> check_unchanged(RbdImage& newer, const Base& base,
-                                        const CaptureResult& captured);
+  Result<std::set<std::uint64_t>> choose_regions(const TreeRoot& root, std::uint64_t regions);
+  // Holds a share of the regions, as they read now, against the tree just built. The number of
+  // regions compared; `corruption` where one differs.
+  Result<std::uint64_t> check_captured(RbdImage& newer, const CaptureResult& captured);
 
   std::shared_ptr<CephCluster> cluster_;
   const RbdImageName name_;
@@ -102,11 +104,11 @@ Result<BackupReport> VolumeBackup::run() {
   TM_TRY(info_, head->info());
   TM_TRY(snapshots_, head->snapshots());
   TM_TRY(Base base, find_base());
-  // What an interrupted run left is of no use: its point was never committed.
-  std::vector<std::uint64_t> keep;
-  if (base.snapshot) keep.push_back(base.snapshot->id);
-  if (our_snapshots(snapshots_, descriptor.id).size() > keep.size())
-    remove_our_snapshots(*head, descriptor.id, keep);
+  // What an interrupted run left beside the base is of no use: its point was never committed.
+  // Without a base nothing is removed before the commit: who we are may be configured wrongly, and
+  // a base lost costs a full reading.
+  if (base.snapshot && our_snapshots(snapshots_, descriptor.id).size() > 1)
+    remove_our_snapshots(*head, descriptor.id, {base.snapshot->id});
   if (options_.full) base.snapshot.reset();
   auto report = run_with(*head, descriptor, base);
   if (report || report.error().code() != ErrorCode::corruption || !base.snapshot) return report;
@@ -131,9 +133,9 @@ Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescripto
   // Where the commit's answer was lost the point may exist all the same, and needs its snapshot: it
   // is left to the next run, which knows.
   if (!report.error().retryable()) {
-    std::vector<std::uint64_t> keep;
-    if (base.snapshot) keep.push_back(base.snapshot->id);
-    remove_our_snapshots(head, descriptor.id, keep);
+    const auto removed = head.remove_snapshot(snapshot.id, snapshot.name);
+    if (!removed)
+      log::warn("{}@{}: not removed: {}", name_.text(), snapshot.name, removed.error().message());
     ignore_error(store_.abandon(session), "it ends by itself");
   }
   return report;
@@ -166,7 +168,7 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
   TM_TRY(const CaptureResult captured, capture(*newer, base, session));
   BackupReport report;
   if (base.snapshot) {
-    TM_TRY(report.regions_checked, check_unchanged(*newer, base, captured));
+    TM_TRY(report.regions_checked, check_captured(*newer, captured));
   }
   report.read_bytes = captured.read_bytes;
   report.mode = base.snapshot ? "incremental" : base.parent ? "full" : "first";
@@ -197,35 +199,53 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
   return report;
 }
 
-Result<std::uint64_t> VolumeBackup::check_unchanged(RbdImage& newer, const Base& base,
-                                                    const CaptureResult& captured) {
-  const std::uint64_t regions = captured.changed_regions.size();
+// Which regions to read again. All of them for a share of 1; below that a bounded number, half of
+// it out of what the point holds, so that a sparse image's data gets its part.
+Result<std::set<std::uint64_t>> VolumeBackup::choose_regions(const TreeRoot& root,
+                                                             std::uint64_t regions) {
+  std::set<std::uint64_t> chosen;
+  if (options_.check_unchanged >= 1) {
+    for (std::uint64_t region = 0; region < regions; ++region) chosen.insert(region);
+    return chosen;
+  }
   std::array<std::uint8_t, 8> seed{};
   random_bytes(seed);
   std::mt19937_64 random(ByteReader(seed).u64());
   // Rounded up or down by chance, so that small images get their share too.
-  const double wanted =
-      options_.check_unchanged * static_cast<double>(base.parent->point.record.root.entries) +
-      std::uniform_real_distribution<double>(0, 1)(random);
+  const double wanted = options_.check_unchanged * static_cast<double>(root.entries) +
+                        std::uniform_real_distribution<double>(0, 1)(random);
   const std::size_t samples = std::min(kCheckedRegionsMax, static_cast<std::size_t>(wanted));
-  TreeCursor cursor(nodes_, base.parent->point.record.root);
-  std::uint64_t checked = 0;
+  TreeCursor cursor(nodes_, root);
   for (std::size_t i = 0; i < samples && regions > 0; ++i) {
-    const std::uint64_t from = std::uniform_int_distribution<std::uint64_t>(0, regions - 1)(random);
-    TM_DO(cursor.seek(region_key(from)));
-    if (!cursor.valid()) continue;
-    TM_TRY(const std::uint64_t region, region_of_key(cursor.entry().key));
-    if (region >= regions || captured.changed_regions[region]) continue;
-    TM_TRY(const Bytes expected, read_region(reader_, cursor.entry()));
+    std::uint64_t region = std::uniform_int_distribution<std::uint64_t>(0, regions - 1)(random);
+    if (i % 2 == 0) {
+      TM_DO(cursor.seek(region_key(region)));
+      if (!cursor.valid()) continue;
+      TM_TRY(region, region_of_key(cursor.entry().key));
+    }
+    if (region < regions) chosen.insert(region);
+  }
+  return chosen;
+}
+
+Result<std::uint64_t> VolumeBackup::check_captured(RbdImage& newer, const CaptureResult& captured) {
+  TM_TRY(const auto chosen, choose_regions(captured.root, captured.changed_regions.size()));
+  for (const std::uint64_t region : chosen) {
+    if (options_.stop.stop_requested()) return Error(ErrorCode::cancelled, "interrupted");
+    TM_TRY(const auto entry, find_entry(nodes_, captured.root, region_key(region)));
     Bytes actual(std::min<std::uint64_t>(kRegionBytes, newer.size() - region * kRegionBytes));
     TM_DO(newer.read_sync(region * kRegionBytes, actual));
-    if (!std::equal(actual.begin(), actual.end(), expected.begin()))
+    bool same = entry.has_value() || is_all_zero(actual);
+    if (entry) {
+      TM_TRY(const Bytes expected, read_region(reader_, *entry));
+      same = std::equal(actual.begin(), actual.end(), expected.begin());
+    }
+    if (!same)
       return Error(ErrorCode::corruption,
                    "region " + std::to_string(region) +
-                       " differs from the last point though the cluster calls it unchanged");
-    ++checked;
+                       " is not what the cluster's list of changes makes of it");
   }
-  return checked;
+  return chosen.size();
 }
 
 }  // namespace

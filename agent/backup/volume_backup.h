@@ -22,7 +22,8 @@ struct VolumeBackupOptions {
   std::string site;
   std::string set;
   std::map<std::string, std::string> labels;
-  // Share of the regions that the diff calls unchanged which is read and compared anyway.
+  // Share of the regions that is read again after an incremental capture and held against the new
+  // tree: every one at 1, a bounded sample below.
   double check_unchanged = 0.001;
   bool full = false;  // capture everything again
   int zstd_level = 1;
@@ -35,7 +36,7 @@ struct BackupReport {
   PointRow point;
   std::string mode;  // "first", "incremental", "full" (and why, in the log)
   std::uint64_t read_bytes = 0;
-  std::uint64_t regions_checked = 0;  // unchanged ones that were read all the same
+  std::uint64_t regions_checked = 0;  // read again and compared
 };
 
 // `not_found` where the image is gone. Damage is reported as `corruption`: an unchanged region that
