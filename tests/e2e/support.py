@@ -74,17 +74,11 @@ class Case(unittest.TestCase):
 
     @staticmethod
     def remove_image(io, name):
-        with rbd.Image(io, name) as image:
-            for snapshot in list(image.list_snaps()):
-                if snapshot["namespace"] != rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
-                    image.remove_snap_by_id(snapshot["id"])
-                    continue
-                if image.is_protected_snap(snapshot["name"]):
-                    try:
-                        image.unprotect_snap(snapshot["name"])
-                    except rbd.ImageBusy:
-                        continue
-                image.remove_snap(snapshot["name"])
+        try:
+            with rbd.Image(io, name) as image:
+                remove_snapshots(image)
+        except rbd.ImageNotFound:
+            pass  # an interrupted removal left its entry: removing goes on where it stopped
         rbd.RBD().remove(io, name)
 
     # --- images
@@ -142,6 +136,20 @@ class Case(unittest.TestCase):
         report = self.pair.osaka.json("verify", "--read-data")
         self.assertEqual(report["damaged"], [])
         return report
+
+
+def remove_snapshots(image):
+    """All that can go: those that a clone depends on stay."""
+    for snapshot in list(image.list_snaps()):
+        if snapshot["namespace"] != rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+            image.remove_snap_by_id(snapshot["id"])
+            continue
+        if image.is_protected_snap(snapshot["name"]):
+            try:
+                image.unprotect_snap(snapshot["name"])
+            except rbd.ImageBusy:
+                continue
+        image.remove_snap(snapshot["name"])
 
 
 def sha(data):

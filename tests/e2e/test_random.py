@@ -47,6 +47,15 @@ class Histories(Case):
         rbd.RBD().clone(self.io["a"], parent, snapshot, self.io["a"], name, **options)
         return f"clone of {parent}, {options}"
 
+    def possible_parents(self):
+        """librbd refuses to clone an image of no bytes."""
+        names = [i for i in rbd.RBD().list(self.io["a"]) if i.startswith("image-")]
+        return [n for n in names if self.size_of(n) > 0]
+
+    def size_of(self, name):
+        with rbd.Image(self.io["a"], name, read_only=True) as image:
+            return image.size()
+
     def extent(self, image, most=2 * MIB):
         size = image.size()
         start = self.random.randrange(size)
@@ -113,7 +122,7 @@ class Histories(Case):
         while len(points) < total:
             number += 1
             name = f"image-{number}"
-            others = [i for i in rbd.RBD().list(self.io["a"]) if i.startswith("image-")]
+            others = self.possible_parents()
             if others and self.random.random() < 0.4:
                 history = [self.new_clone(name, self.random.choice(others))]
             else:
@@ -164,7 +173,7 @@ class Liars(Case):
             self.assert_same(self.restored(point["id"]), self.content(snapshot=base), what)
             if point["mode"] == "full":
                 healed += 1
-                self.assertIn("differs", done.errors, "the log must say what was found")
+                self.assertIn("list of changes", done.errors, "the log must say what was found")
         self.assertGreater(lies, 0, "the shim was not asked: nothing was tested")
         print(f"{lie}: {lies} lies in {rounds_of} backups: {refused} refused, {healed} healed, 0 wrong points",
               file=sys.stderr)
