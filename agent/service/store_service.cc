@@ -262,6 +262,14 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
   return out;
 }
 
+Status StoreService::write_pack(const PackId& id, ByteView bytes, bool damaged) {
+  // A writer would keep what is there.
+  if (damaged) return backend_->replace(pack_blob_name(id), bytes);
+  TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
+  TM_DO(writer->append(bytes));
+  return writer->commit();
+}
+
 Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
   TM_TRY(const SessionRow row, live_session(upload));
   TM_TRY(const auto known, catalog_->find_pack(id));
@@ -273,9 +281,7 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
     return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
   TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
   if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
-  TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
-  TM_DO(writer->append(bytes));
-  TM_DO(writer->commit());
+  TM_DO(write_pack(id, bytes, known && known->damaged));
   PackRow pack;
   pack.id = id;
   pack.size_bytes = bytes.size();

@@ -78,7 +78,8 @@ class StoreService final : public PointStore {
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
   Status check_chunks_present(std::span<const ChunkId> ids);
-  Result<PointRow> record_point(PointRow row, const SessionId& session);
+  // Makes the pack durable; what lies there damaged is replaced.
+  Status write_pack(const PackId& id, ByteView bytes, bool damaged);
   Result<PointRow> adopt_record(const PointId& id);
 
   std::unique_ptr<Backend> backend_;

@@ -438,6 +438,27 @@ TEST_P(PointStoreWriteTest, AnUnchangedVolumeSendsNothing) {
   EXPECT_EQ(row.point.stored_bytes, 0U);
 }
 
+TEST_P(PointStoreWriteTest, WhatADamagedPackHeldIsMissingUntilItIsSentAgain) {
+  const Content sent = content(300);
+  const UploadSession first = begin();
+  must(send(tokyo(), first, sent));
+  must(tokyo().commit(first, record_of(first, sent)));
+  const auto& pack = sent.packs.front();
+  store_.medium().flip(pack_blob_name(pack.id), pack.bytes.size() / 2);
+  must(store_.service().catalog().mark_pack_damaged(pack.id));
+
+  const UploadSession second = begin();
+  const Bytes record = record_of(second, sent);
+  EXPECT_EQ(code_of(tokyo().commit(second, record)), ErrorCode::refused);
+  // Without a key equal content makes an equal pack.
+  must(send(tokyo(), second, sent));
+  must(tokyo().commit(second, record));
+  EXPECT_EQ(read_all(tokyo(), store_.keys(), sent.root).size(), sent.ids().size());
+  EXPECT_THAT(must(store_.service().catalog().check()), IsEmpty());
+  store_.reopen();
+  EXPECT_EQ(read_all(store_.service(), store_.keys(), sent.root).size(), sent.ids().size());
+}
+
 INSTANTIATE_TEST_SUITE_P(Stores, PointStoreWriteTest,
                          ::testing::Values(Kind{Access::direct, true}, Kind{Access::direct, false},
                                            Kind{Access::remote, true}, Kind{Access::remote, false}),
