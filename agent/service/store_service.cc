@@ -340,6 +340,13 @@ Result<std::vector<ChunkId>> StoreService::check_complete(const TreeRoot& root) 
   return closed;
 }
 
+Result<PointRecord> StoreService::decode_sent_record(ByteView bytes) {
+  auto record = decode_point_record(bytes);
+  if (!record && record.error().code() == ErrorCode::corruption)
+    return Error(ErrorCode::invalid_argument, record.error().message());
+  return record;
+}
+
 Status StoreService::check_record(const PointRecord& record, const SessionRow& session) {
   if (record.id != PointId::from(session.id.view()) || record.site != session.site ||
       record.asset != session.asset || record.parent != session.parent)
@@ -353,7 +360,7 @@ Status StoreService::check_record(const PointRecord& record, const SessionRow& s
 
 Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView bytes) {
   TM_DO(still_owner());
-  TM_TRY(const PointRecord record, decode_point_record(bytes));
+  TM_TRY(const PointRecord record, decode_sent_record(bytes));
   std::lock_guard lock(commit_mutex_);
   // The answer to an earlier try may have been lost.
   TM_TRY(auto existing, catalog_->find_point(record.id));
@@ -393,9 +400,8 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
 
 Status StoreService::abandon(const UploadSession& upload) {
   std::lock_guard lock(commit_mutex_);
-  TM_TRY(const auto row, catalog_->find_session(upload.id));
-  if (!row || row->fence != upload.fence) return {};  // it has ended already
-  return catalog_->close_session(upload.id);
+  TM_TRY(const SessionRow row, live_session(upload));
+  return catalog_->close_session(row.id);
 }
 
 Result<PointRow> StoreService::find(const PointQuery& query) {

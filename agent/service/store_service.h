@@ -32,6 +32,9 @@ class StoreService final : public PointStore {
   // Creates a new store on an empty backend: `already_exists` where there is one.
   static Status create(Backend& backend, const StoreDescriptor& descriptor);
   static Result<StoreDescriptor> read_descriptor(Backend& backend);
+  // A record as a source sent it: where it is malformed that is the source's mistake
+  // (`invalid_argument`), not damage of ours.
+  static Result<PointRecord> decode_sent_record(ByteView bytes);
   // Replaces the descriptor (key slots changed). REQUIRES: the caller holds the writer lock.
   static Status write_descriptor(Backend& backend, const StoreDescriptor& descriptor);
 

@@ -40,6 +40,7 @@ class PointStoreWriteTest : public ::testing::TestWithParam<Kind> {
     EXPECT_EQ(code_of(tokyo().missing(session, content.chunks)), ErrorCode::refused);
     EXPECT_EQ(code_of(tokyo().put_pack(session, pack.id, pack.bytes)), ErrorCode::refused);
     EXPECT_EQ(code_of(tokyo().commit(session, record_of(session, content))), ErrorCode::refused);
+    EXPECT_EQ(code_of(tokyo().abandon(session)), ErrorCode::refused);
     EXPECT_EQ(store_.medium().count(), blobs);
   }
 
@@ -371,7 +372,7 @@ TEST_P(PointStoreWriteTest, ACommitThatLiesAboutTheRootsLevelIsRefused) {
   const Content sent = content(300);
   const UploadSession session = begin();
   must(send(tokyo(), session, sent));
-  for (const int by : {-1, 1}) {
+  for (const int by : {-1, 1, 200}) {
     TreeRoot root = sent.root;
     root.level = static_cast<std::uint8_t>(root.level + by);
     const auto code = code_of(
@@ -407,6 +408,21 @@ TEST_P(PointStoreWriteTest, ARecordIsAuthenticatedWhereAndOnlyWhereTheStoreHasAK
   const StoreKeys wrong = GetParam().encrypted ? StoreKeys::unencrypted() : StoreKeys(fixed_key(3));
   EXPECT_EQ(code_of(tokyo().commit(session, encode(record, wrong))), ErrorCode::invalid_argument);
   expect_no_points();
+}
+
+TEST_P(PointStoreWriteTest, BytesThatAreNoRecordAreRefused) {
+  const UploadSession session = begin();
+  const Bytes record = record_of(session, Content{});
+  for (std::size_t size = 0; size < record.size(); size += 7) {
+    Bytes cut = copy_of(record);
+    cut.resize(size);
+    EXPECT_EQ(code_of(tokyo().commit(session, cut)), ErrorCode::invalid_argument) << size;
+  }
+  Bytes longer = copy_of(record);
+  longer.push_back(0);
+  EXPECT_EQ(code_of(tokyo().commit(session, longer)), ErrorCode::invalid_argument);
+  expect_no_points();
+  must(tokyo().commit(session, record));
 }
 
 TEST_P(PointStoreWriteTest, PointsAreNumberedAndLinkedOverAllAssets) {
