@@ -179,6 +179,23 @@ Result<PointRow> StoreService::adopt_record(const PointId& id) {
   return row;
 }
 
+Status StoreService::settle() {
+  if (!unsettled_) return {};
+  const PointId id = *unsettled_;
+  const auto size = backend_->size(point_blob_name(id));
+  if (!size && size.error().code() != ErrorCode::not_found) return size.error();
+  if (size) {
+    TM_TRY(const auto session, catalog_->find_session(SessionId::from(id.view())));
+    if (!session) TM_DO(backend_->remove(point_blob_name(id)));
+    const auto adopted = session ? adopt_record(id) : Result<PointRow>(PointRow());
+    // What cannot be finished here is left to the next start.
+    if (!adopted && !adopted.error().retryable()) broken_ = true;
+    if (!adopted) return adopted.error();
+  }
+  unsettled_.reset();
+  return {};
+}
+
 // A newer session fences the older ones of its asset: they cannot commit any more.
 Status StoreService::close_sessions_of(std::string_view asset, std::string_view site) {
   std::vector<SessionId> old;
@@ -215,6 +232,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
       return Error(ErrorCode::invalid_argument, "the parent point is of another asset");
   }
   std::lock_guard lock(commit_mutex_);
+  TM_DO(settle());
   TM_DO(expire_sessions());
   TM_DO(close_sessions_of(name.text(), site));
   SessionRow row;
@@ -362,6 +380,7 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   TM_DO(still_owner());
   TM_TRY(const PointRecord record, decode_sent_record(bytes));
   std::lock_guard lock(commit_mutex_);
+  TM_DO(settle());
   // The answer to an earlier try may have been lost.
   TM_TRY(auto existing, catalog_->find_point(record.id));
   if (existing && same_record(*existing, record)) return *std::move(existing);
@@ -385,7 +404,10 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   auto created = backend_->create(point_blob_name(record.id), encoded);
   if (!created && created.error().code() == ErrorCode::already_exists)
     return adopt_record(record.id);
-  TM_DO(std::move(created));
+  if (!created) {
+    unsettled_ = record.id;
+    return created.error();
+  }
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
   if (recorded) return point;
   // Where the batch was refused, nothing of it was written, and the next point will take the
@@ -401,6 +423,10 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
 Status StoreService::abandon(const UploadSession& upload) {
   std::lock_guard lock(commit_mutex_);
   TM_TRY(const SessionRow row, live_session(upload));
+  if (unsettled_ == upload.point) {
+    TM_DO(backend_->remove(point_blob_name(upload.point)));
+    unsettled_.reset();
+  }
   return catalog_->close_session(row.id);
 }
 

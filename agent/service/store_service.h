@@ -8,7 +8,8 @@
 //   is
 //      acknowledged.
 // A crash between the two halves of 2 is mended by open(): the record of an open session that is
-// found on the backend is brought into the catalog.
+// found on the backend is brought into the catalog. Where writing the record failed it may be there
+// all the same: before anything else is begun or committed, the same is done.
 #pragma once
 
 #include <atomic>
@@ -84,6 +85,9 @@ class StoreService final : public PointStore {
   // Makes the pack durable; what lies there damaged is replaced.
   Status write_pack(const PackId& id, ByteView bytes, bool damaged);
   Result<PointRow> adopt_record(const PointId& id);
+  // Finds out what became of `unsettled_`: finishes its commit, or takes the record back where its
+  // session has ended. REQUIRES: commit_mutex_.
+  Status settle();
 
   std::unique_ptr<Backend> backend_;
   Clock& clock_;
@@ -91,6 +95,9 @@ class StoreService final : public PointStore {
   std::unique_ptr<WriterLock> lock_;
   std::unique_ptr<Catalog> catalog_;
   std::mutex commit_mutex_;  // one commit or begin at a time: sequence, chain, fences
+  // A point whose record may be on the backend though writing it failed: its number is taken until
+  // that is known. Guarded by commit_mutex_.
+  std::optional<PointId> unsettled_;
   std::atomic<bool> broken_{false};
 };
 
