@@ -33,6 +33,14 @@ Error incomplete(std::string_view what) {
       .with_hint("start the backup again; what arrived is not sent twice");
 }
 
+Error session_ended() { return Error(ErrorCode::refused, "the upload session has ended"); }
+
+// A newer one may begin, and end this session, between any two steps of a call.
+Status unless_ended(Status status) {
+  if (!status && status.error().code() == ErrorCode::not_found) return session_ended();
+  return status;
+}
+
 bool same_record(const PointRow& row, const PointRecord& record) {
   return row.point.record.id == record.id && row.point.record.mac == record.mac &&
          row.point.record.root == record.root && row.point.record.asset == record.asset;
@@ -247,7 +255,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
 
 Result<SessionRow> StoreService::session(const SessionId& id) {
   TM_TRY(auto row, catalog_->find_session(id));
-  if (!row) return Error(ErrorCode::refused, "the upload session has ended");
+  if (!row) return session_ended();
   return *std::move(row);
 }
 
@@ -274,9 +282,9 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
   }
   // What is called present must still be there at the commit.
   const std::vector<PackId> pins(packs.begin(), packs.end());
-  if (!pins.empty()) TM_DO(catalog_->pin_packs(row.id, pins));
+  if (!pins.empty()) TM_DO(unless_ended(catalog_->pin_packs(row.id, pins)));
   if (clock_.now() - row.renewed > kSessionRenewal)
-    TM_DO(catalog_->renew_session(row.id, clock_.now(), 0));
+    TM_DO(unless_ended(catalog_->renew_session(row.id, clock_.now(), 0)));
   return out;
 }
 
@@ -291,8 +299,9 @@ Status StoreService::write_pack(const PackId& id, ByteView bytes, bool damaged) 
 Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
   TM_TRY(const SessionRow row, live_session(upload));
   TM_TRY(const auto known, catalog_->find_pack(id));
-  TM_DO(catalog_->pin_packs(row.id, std::span(&id, 1)));
-  if (known && !known->damaged) return catalog_->renew_session(row.id, clock_.now(), 0);
+  TM_DO(unless_ended(catalog_->pin_packs(row.id, std::span(&id, 1))));
+  if (known && !known->damaged)
+    return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
   auto index = check_pack(bytes, id);
   // What a peer sends is its mistake, not damage of ours.
   if (!index)
@@ -305,7 +314,7 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
   pack.size_bytes = bytes.size();
   pack.entries = static_cast<std::uint32_t>(index->entries.size());
   TM_DO(catalog_->add_pack(pack, index->entries));
-  return catalog_->renew_session(row.id, clock_.now(), bytes.size());
+  return unless_ended(catalog_->renew_session(row.id, clock_.now(), bytes.size()));
 }
 
 Status StoreService::check_chunks_present(std::span<const ChunkId> ids) {
@@ -483,6 +492,7 @@ Result<Bytes> StoreService::read(const PackId& pack, std::uint64_t offset, std::
 
 Status StoreService::set_pinned(const PointId& id, bool pinned) {
   TM_DO(still_owner());
+  std::lock_guard lock(decision_mutex_);
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
   if (row->deleted) return Error(ErrorCode::refused, "the point was deleted");
@@ -497,6 +507,7 @@ Status StoreService::set_pinned(const PointId& id, bool pinned) {
 
 Status StoreService::remove(const PointId& id) {
   TM_DO(still_owner());
+  std::lock_guard lock(decision_mutex_);
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
   if (row->pinned)

@@ -94,7 +94,8 @@ class StoreService final : public PointStore {
   StoreDescriptor descriptor_;
   std::unique_ptr<WriterLock> lock_;
   std::unique_ptr<Catalog> catalog_;
-  std::mutex commit_mutex_;  // one commit or begin at a time: sequence, chain, fences
+  std::mutex decision_mutex_;  // one pin or deletion at a time: a row and its mark agree
+  std::mutex commit_mutex_;    // one commit or begin at a time: sequence, chain, fences
   // A point whose record may be on the backend though writing it failed: its number is taken until
   // that is known. Guarded by commit_mutex_.
   std::optional<PointId> unsettled_;
