@@ -85,7 +85,8 @@ class Catalog {
       std::span<const ChunkId> ids) = 0;
   virtual Result<std::optional<PackRow>> find_pack(const PackId& id) = 0;
   // Indexes a pack that is durable on the backend. A chunk that is known already keeps its place,
-  // unless that place is a damaged pack. Idempotent.
+  // unless that place is a damaged pack. Idempotent. A pack that was marked as damaged is whole
+  // from then on. REQUIRES, of such a pack: its bytes were written anew.
   virtual Status add_pack(const PackRow& pack, std::span<const PackEntry> entries) = 0;
   // Marks a pack as damaged: its chunks read as absent from then on, so that the next backup of an
   // asset sends them again.

@@ -63,7 +63,7 @@ class Backend {
 
   // Creates the blob `name`; `already_exists` where the name is taken.
   virtual Status create(std::string_view name, ByteView data) = 0;
-  // Creates or replaces the blob `name`. For small control blobs only.
+  // Creates or replaces the blob `name`. For small control blobs, and for one that is damaged.
   virtual Status replace(std::string_view name, ByteView data) = 0;
   virtual Result<std::unique_ptr<Writer>> writer(std::string_view name) = 0;
 

@@ -110,6 +110,9 @@ Result<PointRow> BareStore::find(const PointQuery& query) {
                                             " is damaged: it may be the one that is meant")
         .with_hint("choose a point by its id: tidemark points, then --point");
   const PointRow* found = nullptr;
+  std::string prefix = query.id_prefix;
+  for (char& c : prefix)
+    if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
   for (const PointRow& row : points_) {
     const PointRecord& record = row.point.record;
     if (query.newest) {
@@ -118,7 +121,7 @@ Result<PointRow> BareStore::find(const PointQuery& query) {
     } else if (query.as_of) {
       if (record.site == query.site && record.asset == query.asset && record.time <= *query.as_of)
         found = &row;
-    } else if (record.id.hex().starts_with(query.id_prefix)) {
+    } else if (record.id.hex().starts_with(prefix)) {
       if (found != nullptr)
         return Error(ErrorCode::invalid_argument, "several points begin with " + query.id_prefix);
       found = &row;
@@ -138,6 +141,7 @@ Result<std::vector<PointRow>> BareStore::points(std::string_view site, std::stri
 }
 
 Result<std::vector<BlobLocation>> BareStore::locate(std::span<const ChunkId> ids) {
+  if (ids.size() > kIdsPerCallMax) return Error(ErrorCode::invalid_argument, "too many ids");
   std::vector<BlobLocation> out;
   for (const ChunkId& id : ids) {
     const auto it = chunks_.find(id);
@@ -149,6 +153,7 @@ Result<std::vector<BlobLocation>> BareStore::locate(std::span<const ChunkId> ids
 }
 
 Result<Bytes> BareStore::read(const PackId& pack, std::uint64_t offset, std::size_t size) {
+  if (size > kReadBytesMax) return Error(ErrorCode::invalid_argument, "too large a read");
   return backend_->read(pack_blob_name(pack), offset, size);
 }
 

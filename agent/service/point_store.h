@@ -38,7 +38,7 @@ struct PointQuery {
   std::string site, asset;         // with newest and as_of: whose asset; empty otherwise
   bool newest = false;             // the last one that the store took in
   std::optional<Timestamp> as_of;  // the newest point at or before
-  std::string id_prefix;           // hex; must be unique
+  std::string id_prefix;           // hex of either case; must be unique
 };
 
 // The most ids in one call of missing() or locate().

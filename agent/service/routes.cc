@@ -179,7 +179,7 @@ Result<HttpResponse> StoreApi::in_session(HttpRequest& request,
   const std::string& verb = parts[3];
   if (request.method == "POST" && verb == "commit" && parts.size() == 4) {
     TM_TRY(const Bytes record, request.body->read_all(kRecordBytesMax));
-    TM_TRY(const PointRecord decoded, decode_point_record(record));
+    TM_TRY(const PointRecord decoded, StoreService::decode_sent_record(record));
     if (decoded.site != request.peer_site)
       return Error(ErrorCode::permission_denied, "the point belongs to another site");
     TM_TRY(const PointRow row, store_->commit(session, record));

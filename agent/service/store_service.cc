@@ -33,6 +33,14 @@ Error incomplete(std::string_view what) {
       .with_hint("start the backup again; what arrived is not sent twice");
 }
 
+Error session_ended() { return Error(ErrorCode::refused, "the upload session has ended"); }
+
+// A newer one may begin, and end this session, between any two steps of a call.
+Status unless_ended(Status status) {
+  if (!status && status.error().code() == ErrorCode::not_found) return session_ended();
+  return status;
+}
+
 bool same_record(const PointRow& row, const PointRecord& record) {
   return row.point.record.id == record.id && row.point.record.mac == record.mac &&
          row.point.record.root == record.root && row.point.record.asset == record.asset;
@@ -179,6 +187,23 @@ Result<PointRow> StoreService::adopt_record(const PointId& id) {
   return row;
 }
 
+Status StoreService::settle() {
+  if (!unsettled_) return {};
+  const PointId id = *unsettled_;
+  const auto size = backend_->size(point_blob_name(id));
+  if (!size && size.error().code() != ErrorCode::not_found) return size.error();
+  if (size) {
+    TM_TRY(const auto session, catalog_->find_session(SessionId::from(id.view())));
+    if (!session) TM_DO(backend_->remove(point_blob_name(id)));
+    const auto adopted = session ? adopt_record(id) : Result<PointRow>(PointRow());
+    // What cannot be finished here is left to the next start.
+    if (!adopted && !adopted.error().retryable()) broken_ = true;
+    if (!adopted) return adopted.error();
+  }
+  unsettled_.reset();
+  return {};
+}
+
 // A newer session fences the older ones of its asset: they cannot commit any more.
 Status StoreService::close_sessions_of(std::string_view asset, std::string_view site) {
   std::vector<SessionId> old;
@@ -215,6 +240,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
       return Error(ErrorCode::invalid_argument, "the parent point is of another asset");
   }
   std::lock_guard lock(commit_mutex_);
+  TM_DO(settle());
   TM_DO(expire_sessions());
   TM_DO(close_sessions_of(name.text(), site));
   SessionRow row;
@@ -229,7 +255,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
 
 Result<SessionRow> StoreService::session(const SessionId& id) {
   TM_TRY(auto row, catalog_->find_session(id));
-  if (!row) return Error(ErrorCode::refused, "the upload session has ended");
+  if (!row) return session_ended();
   return *std::move(row);
 }
 
@@ -256,32 +282,39 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
   }
   // What is called present must still be there at the commit.
   const std::vector<PackId> pins(packs.begin(), packs.end());
-  if (!pins.empty()) TM_DO(catalog_->pin_packs(row.id, pins));
+  if (!pins.empty()) TM_DO(unless_ended(catalog_->pin_packs(row.id, pins)));
   if (clock_.now() - row.renewed > kSessionRenewal)
-    TM_DO(catalog_->renew_session(row.id, clock_.now(), 0));
+    TM_DO(unless_ended(catalog_->renew_session(row.id, clock_.now(), 0)));
   return out;
+}
+
+Status StoreService::write_pack(const PackId& id, ByteView bytes, bool damaged) {
+  // A writer would keep what is there.
+  if (damaged) return backend_->replace(pack_blob_name(id), bytes);
+  TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
+  TM_DO(writer->append(bytes));
+  return writer->commit();
 }
 
 Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
   TM_TRY(const SessionRow row, live_session(upload));
   TM_TRY(const auto known, catalog_->find_pack(id));
-  TM_DO(catalog_->pin_packs(row.id, std::span(&id, 1)));
-  if (known && !known->damaged) return catalog_->renew_session(row.id, clock_.now(), 0);
+  TM_DO(unless_ended(catalog_->pin_packs(row.id, std::span(&id, 1))));
+  if (known && !known->damaged)
+    return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
   auto index = check_pack(bytes, id);
   // What a peer sends is its mistake, not damage of ours.
   if (!index)
     return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
   TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
   if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
-  TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
-  TM_DO(writer->append(bytes));
-  TM_DO(writer->commit());
+  TM_DO(write_pack(id, bytes, known && known->damaged));
   PackRow pack;
   pack.id = id;
   pack.size_bytes = bytes.size();
   pack.entries = static_cast<std::uint32_t>(index->entries.size());
   TM_DO(catalog_->add_pack(pack, index->entries));
-  return catalog_->renew_session(row.id, clock_.now(), bytes.size());
+  return unless_ended(catalog_->renew_session(row.id, clock_.now(), bytes.size()));
 }
 
 Status StoreService::check_chunks_present(std::span<const ChunkId> ids) {
@@ -334,6 +367,13 @@ Result<std::vector<ChunkId>> StoreService::check_complete(const TreeRoot& root) 
   return closed;
 }
 
+Result<PointRecord> StoreService::decode_sent_record(ByteView bytes) {
+  auto record = decode_point_record(bytes);
+  if (!record && record.error().code() == ErrorCode::corruption)
+    return Error(ErrorCode::invalid_argument, record.error().message());
+  return record;
+}
+
 Status StoreService::check_record(const PointRecord& record, const SessionRow& session) {
   if (record.id != PointId::from(session.id.view()) || record.site != session.site ||
       record.asset != session.asset || record.parent != session.parent)
@@ -347,8 +387,9 @@ Status StoreService::check_record(const PointRecord& record, const SessionRow& s
 
 Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView bytes) {
   TM_DO(still_owner());
-  TM_TRY(const PointRecord record, decode_point_record(bytes));
+  TM_TRY(const PointRecord record, decode_sent_record(bytes));
   std::lock_guard lock(commit_mutex_);
+  TM_DO(settle());
   // The answer to an earlier try may have been lost.
   TM_TRY(auto existing, catalog_->find_point(record.id));
   if (existing && same_record(*existing, record)) return *std::move(existing);
@@ -372,7 +413,10 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   auto created = backend_->create(point_blob_name(record.id), encoded);
   if (!created && created.error().code() == ErrorCode::already_exists)
     return adopt_record(record.id);
-  TM_DO(std::move(created));
+  if (!created) {
+    unsettled_ = record.id;
+    return created.error();
+  }
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
   if (recorded) return point;
   // Where the batch was refused, nothing of it was written, and the next point will take the
@@ -387,9 +431,12 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
 
 Status StoreService::abandon(const UploadSession& upload) {
   std::lock_guard lock(commit_mutex_);
-  TM_TRY(const auto row, catalog_->find_session(upload.id));
-  if (!row || row->fence != upload.fence) return {};  // it has ended already
-  return catalog_->close_session(upload.id);
+  TM_TRY(const SessionRow row, live_session(upload));
+  if (unsettled_ == upload.point) {
+    TM_DO(backend_->remove(point_blob_name(upload.point)));
+    unsettled_.reset();
+  }
+  return catalog_->close_session(row.id);
 }
 
 Result<PointRow> StoreService::find(const PointQuery& query) {
@@ -445,6 +492,7 @@ Result<Bytes> StoreService::read(const PackId& pack, std::uint64_t offset, std::
 
 Status StoreService::set_pinned(const PointId& id, bool pinned) {
   TM_DO(still_owner());
+  std::lock_guard lock(decision_mutex_);
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
   if (row->deleted) return Error(ErrorCode::refused, "the point was deleted");
@@ -459,6 +507,7 @@ Status StoreService::set_pinned(const PointId& id, bool pinned) {
 
 Status StoreService::remove(const PointId& id) {
   TM_DO(still_owner());
+  std::lock_guard lock(decision_mutex_);
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
   if (row->pinned)

@@ -8,7 +8,8 @@
 //   is
 //      acknowledged.
 // A crash between the two halves of 2 is mended by open(): the record of an open session that is
-// found on the backend is brought into the catalog.
+// found on the backend is brought into the catalog. Where writing the record failed it may be there
+// all the same: before anything else is begun or committed, the same is done.
 #pragma once
 
 #include <atomic>
@@ -32,6 +33,9 @@ class StoreService final : public PointStore {
   // Creates a new store on an empty backend: `already_exists` where there is one.
   static Status create(Backend& backend, const StoreDescriptor& descriptor);
   static Result<StoreDescriptor> read_descriptor(Backend& backend);
+  // A record as a source sent it: where it is malformed that is the source's mistake
+  // (`invalid_argument`), not damage of ours.
+  static Result<PointRecord> decode_sent_record(ByteView bytes);
   // Replaces the descriptor (key slots changed). REQUIRES: the caller holds the writer lock.
   static Status write_descriptor(Backend& backend, const StoreDescriptor& descriptor);
 
@@ -78,15 +82,23 @@ class StoreService final : public PointStore {
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
   Status check_chunks_present(std::span<const ChunkId> ids);
-  Result<PointRow> record_point(PointRow row, const SessionId& session);
+  // Makes the pack durable; what lies there damaged is replaced.
+  Status write_pack(const PackId& id, ByteView bytes, bool damaged);
   Result<PointRow> adopt_record(const PointId& id);
+  // Finds out what became of `unsettled_`: finishes its commit, or takes the record back where its
+  // session has ended. REQUIRES: commit_mutex_.
+  Status settle();
 
   std::unique_ptr<Backend> backend_;
   Clock& clock_;
   StoreDescriptor descriptor_;
   std::unique_ptr<WriterLock> lock_;
   std::unique_ptr<Catalog> catalog_;
-  std::mutex commit_mutex_;  // one commit or begin at a time: sequence, chain, fences
+  std::mutex decision_mutex_;  // one pin or deletion at a time: a row and its mark agree
+  std::mutex commit_mutex_;    // one commit or begin at a time: sequence, chain, fences
+  // A point whose record may be on the backend though writing it failed: its number is taken until
+  // that is known. Guarded by commit_mutex_.
+  std::optional<PointId> unsettled_;
   std::atomic<bool> broken_{false};
 };
 

@@ -137,10 +137,8 @@ Status RocksCatalog::add_pack(const PackRow& pack, std::span<const PackEntry> en
   TM_DO(check_entries(pack, entries));
   std::lock_guard lock(write_mutex_);
   TM_TRY(const auto known, read_pack(pack.id));
-  if (known && known->damaged)
-    return Error(ErrorCode::refused, "pack " + pack.id.hex() + " is marked as damaged")
-        .with_hint("its chunks are wanted in another pack");
-  if (known) return {};
+  const bool mended = known && known->damaged;
+  if (known && !mended) return {};
 
   std::vector<ChunkId> ids;
   ids.reserve(entries.size());
@@ -148,17 +146,22 @@ Status RocksCatalog::add_pack(const PackRow& pack, std::span<const PackEntry> en
   TM_TRY(const auto rows, read_chunks(ids));
 
   Change change = begin();
-  const StoredPack row{change.state.next_pack++, pack.size_bytes, pack.entries, false};
+  const std::uint64_t number = mended ? known->number : change.state.next_pack++;
+  const StoredPack row{number, pack.size_bytes, pack.entries, false};
   const std::string key = id_key(RowKind::pack, pack.id);
   put(change, key, encode_pack(key, row));
-  const std::string by_number = number_key(RowKind::pack_number, row.number);
-  put(change, by_number, encode_pack_number(by_number, pack.id));
-  change.state.stats.packs += 1;
-  change.state.stats.pack_bytes += pack.size_bytes;
+  if (mended) {
+    erase(change, number_key(RowKind::damaged_pack, number));
+  } else {
+    const std::string by_number = number_key(RowKind::pack_number, number);
+    put(change, by_number, encode_pack_number(by_number, pack.id));
+    change.state.stats.packs += 1;
+    change.state.stats.pack_bytes += pack.size_bytes;
+  }
   std::unordered_set<ChunkId, IdHash> seen;  // one pack may hold a chunk twice
   for (std::size_t i = 0; i < entries.size(); ++i) {
     // damaged_packs_ changes under write_mutex_ only, which is held.
-    if (rows[i] && !damaged_packs_.contains(rows[i]->pack)) continue;
+    if (rows[i] && (rows[i]->pack == number || !damaged_packs_.contains(rows[i]->pack))) continue;
     if (!seen.insert(ids[i]).second) continue;
     if (rows[i]) count_chunk(change.state.stats, *rows[i], false);
     const StoredChunk chunk = stored(entries[i], row.number);
@@ -166,7 +169,11 @@ Status RocksCatalog::add_pack(const PackRow& pack, std::span<const PackEntry> en
     database_->put(change.batch, Table::chunks, as_text(ids[i].view()),
                    encode_chunk(ids[i], chunk));
   }
-  return apply(change, false);
+  TM_DO(apply(change, mended));
+  if (!mended) return {};
+  std::unique_lock damage(damage_mutex_);
+  damaged_packs_.erase(number);
+  return {};
 }
 
 Status RocksCatalog::mark_pack_damaged(const PackId& id) {

@@ -103,11 +103,23 @@ TEST_F(ChunksTest, ChunksOfADamagedPackReadAsAbsentUntilAnotherPackHasThem) {
   EXPECT_TRUE(must(catalog_->check()).empty());
 }
 
-TEST_F(ChunksTest, ADamagedPackIsNotIndexedAgain) {
-  must(add(*catalog_, make_pack(1, {10})));
+TEST_F(ChunksTest, ADamagedPackThatIsAddedAgainIsWhole) {
+  must(add(*catalog_, make_pack(1, {10, 11, 12})));
   must(catalog_->mark_pack_damaged(nth<PackId>(1)));
-  EXPECT_EQ(code_of(add(*catalog_, make_pack(1, {10}))), ErrorCode::refused);
-  EXPECT_FALSE(find_chunk(*catalog_, 10));
+  must(add(*catalog_, make_pack(2, {11, 12})));
+  must(catalog_->mark_pack_damaged(nth<PackId>(2)));
+  must(add(*catalog_, make_pack(3, {12})));
+  must(add(*catalog_, make_pack(1, {10, 11, 12})));
+  for (int round = 0; round < 2; ++round, reopen()) {
+    EXPECT_FALSE(must(catalog_->find_pack(nth<PackId>(1)))->damaged);
+    EXPECT_EQ(find_chunk(*catalog_, 10)->location.pack, nth<PackId>(1));
+    // Its later place is damaged, too.
+    EXPECT_EQ(find_chunk(*catalog_, 11)->location.pack, nth<PackId>(1));
+    EXPECT_EQ(find_chunk(*catalog_, 12)->location.pack, nth<PackId>(3));
+    EXPECT_EQ(must(catalog_->stats()).packs, 3U);
+    EXPECT_EQ(must(catalog_->stats()).chunks, 3U);
+    EXPECT_TRUE(must(catalog_->check()).empty());
+  }
 }
 
 TEST_F(ChunksTest, MarkingAPackTwiceIsTheSameAndAnUnknownOneIsNotFound) {

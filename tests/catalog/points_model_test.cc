@@ -30,6 +30,7 @@ class ModelTest : public ::testing::Test {
   void step();
   void commit_one();
   void add_one_pack();
+  void mend_one();
   void damage_one();
   void pin_one();
   void delete_one();
@@ -64,6 +65,18 @@ void ModelTest::add_one_pack() {
   model_.packs[pack.row.id] = chunks;
   for (const std::uint64_t chunk : chunks)
     if (!is_present(chunk)) model_.chunks[chunk] = pack.row.id;
+}
+
+void ModelTest::mend_one() {
+  if (model_.damaged.empty()) return;
+  const PackId id = *model_.damaged.begin();
+  std::uint64_t number = 1;
+  while (nth<PackId>(number) != id) ++number;
+  const std::vector<std::uint64_t>& chunks = model_.packs.at(id);
+  must(add(*catalog_, make_pack(number, chunks)));
+  for (const std::uint64_t chunk : chunks)
+    if (!is_present(chunk)) model_.chunks[chunk] = id;
+  model_.damaged.erase(id);
 }
 
 void ModelTest::damage_one() {
@@ -116,6 +129,8 @@ void ModelTest::step() {
     case 11:
     case 12:
       return compare_as_of();
+    case 13:
+      return mend_one();
     default:
       return commit_one();
   }
