@@ -216,8 +216,8 @@ ShapePtr<PolicyConfig> policy_section() {
                 .derived = "no limit",
                 .example = "{ limit: 400MiB/s, windows: { \"mon-fri 08:00-19:00\": 50MiB/s } }"});
   section->add("check_unchanged", &PolicyConfig::check_unchanged, percent(),
-               {.sentence = "How many of the regions that Ceph calls unchanged are read and "
-                            "compared anyway.",
+               {.sentence = "How many regions are read again after an increment and compared "
+                            "with the point; below 100% at most 64.",
                 .fallback = "0.1%",
                 .example = "1%"});
   return section;
