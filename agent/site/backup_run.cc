@@ -83,7 +83,14 @@ Result<bool> BackupRunner::is_due(const BackupJob& job, Duration every) {
   query.site = config_.site;
   query.asset = job.asset.text();
   const auto newest = access->store->find(query);
-  if (newest) return clock_.now() - newest->point.received >= every;
+  if (newest) {
+    // Both by this site's clock. A point of the future means that it was set back: then one is due,
+    // and the next look counts from that.
+    const auto age = clock_.now() - newest->point.record.time;
+    if (age < Duration::zero())
+      log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
+    return age < Duration::zero() || age >= every;
+  }
   if (newest.error().code() == ErrorCode::not_found) return true;
   return newest.error();
 }
