@@ -162,7 +162,11 @@ Result<RestoreReport> VolumeRestore::to_new_image(std::shared_ptr<CephCluster> c
       return written;
     }
   }
-  if (replace) TM_DO(remove_replaced(cluster, name));
+  if (replace) {
+    // It may have come into use meanwhile, or got snapshots.
+    TM_TRY(const bool still_there, check_replaceable(cluster, name, force));
+    if (still_there) TM_DO(remove_replaced(cluster, name));
+  }
   TM_DO(RbdImage::rename(*cluster, restoring, name.image));
   return report();
 }
@@ -325,7 +329,9 @@ Result<VolumeRestore::InPlacePlan> VolumeRestore::plan_in_place(
     if (!common) continue;
     const auto meta = read_volume_meta(common->point.record, keys_);
     // The snapshot must be the very one that the point was captured from.
-    if (!meta || meta->image.id != info.id || meta->snapshot_id != known.info.id) continue;
+    if (!meta || meta->cluster_fsid != cluster->fsid() || meta->image.id != info.id ||
+        meta->snapshot_id != known.info.id)
+      continue;
     TM_TRY(const auto base, RbdImage::open_snapshot(cluster, image.name(), known.info.id));
     TM_TRY(plan.work, plan_difference(nodes_, common->point.record.root, root()));
     const std::uint64_t end = std::min(size(), current->size());
