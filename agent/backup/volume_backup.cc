@@ -62,6 +62,7 @@ class VolumeBackup {
   ImageInfo info_;                       // of the head
   std::vector<SnapshotInfo> snapshots_;  // of the image, when the run began
   std::chrono::microseconds started_{};
+  bool committing_ = false;  // a commit was sent
 };
 
 Result<Base> VolumeBackup::find_base() {
@@ -132,7 +133,9 @@ Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescripto
   }
   // Where the commit's answer was lost the point may exist all the same, and needs its snapshot: it
   // is left to the next run, which knows.
-  if (!report.error().retryable()) {
+  const bool unknown =
+      report.error().retryable() || (committing_ && report.error().code() == ErrorCode::cancelled);
+  if (!unknown) {
     const auto removed = head.remove_snapshot(snapshot.id, snapshot.name);
     if (!removed)
       log::warn("{}@{}: not removed: {}", name_.text(), snapshot.name, removed.error().message());
@@ -163,6 +166,7 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
                                                       const Base& base,
                                                       const UploadSession& session,
                                                       const SnapshotInfo& snapshot) {
+  committing_ = false;
   const Timestamp taken = clock_.now();
   TM_TRY(const auto newer, RbdImage::open_snapshot(cluster_, name_, snapshot.id));
   TM_TRY(const CaptureResult captured, capture(*newer, base, session));
@@ -195,6 +199,7 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
   record.duration_ms =
       static_cast<std::uint64_t>((clock_.uptime() - started_) / std::chrono::milliseconds(1));
   record.sealed_meta = seal_meta(format_volume_meta(meta), record.id, keys_);
+  committing_ = true;
   TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
   return report;
 }
