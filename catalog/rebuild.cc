@@ -29,6 +29,7 @@ constexpr std::size_t kTailBytes = 64 * kKiB;
 constexpr std::string_view kMarksPrefix = "marks/";
 constexpr std::string_view kPinSuffix = ".pin";
 constexpr std::string_view kDeletedSuffix = ".deleted";
+constexpr std::string_view kDamagedSuffix = ".damaged";
 constexpr std::size_t kMarkBytes = 8;
 // A record with what the store adds to it.
 constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 64 * kKiB;
@@ -85,12 +86,24 @@ Result<std::vector<BlobInfo>> Rebuilder::list(std::string_view prefix) {
 
 Status Rebuilder::index_packs() {
   TM_TRY(const auto blobs, list("packs/"));
-  return parallel_for(blobs.size(), kIndexThreads, [&](std::size_t i) -> Status {
+  const auto index = [&](std::size_t i) -> Status {
     TM_DO(check_stop());
-    TM_DO(index_pack(blobs[i]));
+    const auto id = pack_of_blob_name(blobs[i].name);
+    if (!id || !set_aside_.contains(*id)) TM_DO(index_pack(blobs[i]));
     advance("packs", blobs.size());
     return {};
-  });
+  };
+  TM_DO(parallel_for(blobs.size(), kIndexThreads, index));
+  // Behind the others, so that nothing is looked for in them that lies elsewhere too.
+  for (const BlobInfo& blob : blobs) {
+    const auto id = pack_of_blob_name(blob.name);
+    if (!id || !set_aside_.contains(*id)) continue;
+    TM_DO(index_pack(blob));
+    const Status marked = catalog_.mark_pack_damaged(*id);
+    if (!marked && marked.error().code() != ErrorCode::not_found) return marked;
+    find(blob.name + ": was set aside as damaged");
+  }
+  return {};
 }
 
 void Rebuilder::skip_pack(const BlobInfo& blob, std::string_view why) {
@@ -156,6 +169,12 @@ Status Rebuilder::read_mark(const BlobInfo& blob) {
   std::string_view name = blob.name;
   name.remove_prefix(kMarksPrefix.size());
   const bool pin = name.ends_with(kPinSuffix);
+  if (name.ends_with(kDamagedSuffix)) {
+    const auto pack = PackId::from_hex(name.substr(0, name.size() - kDamagedSuffix.size()));
+    if (pack) set_aside_.insert(*pack);
+    if (!pack) find(blob.name + ": does not name a pack");
+    return {};
+  }
   if (!pin && !name.ends_with(kDeletedSuffix)) {
     find(blob.name + ": not the name of a mark");
     return {};
@@ -312,9 +331,9 @@ Result<RebuildReport> rebuild(Backend& backend, const std::filesystem::path& dir
     TM_TRY(const auto catalog,
            RocksCatalog::open(directories.rebuilding, store, Fd(), fence_floor));
     Rebuilder rebuilder(backend, *catalog, store, progress, stop);
+    TM_DO(rebuilder.read_marks());
     if (hook) hook("packs");
     TM_DO(rebuilder.index_packs());
-    TM_DO(rebuilder.read_marks());
     if (hook) hook("points");
     TM_DO(rebuilder.restore_points());
     TM_DO(rebuilder.check_chain());

@@ -346,6 +346,8 @@ Result<NodeRefs> parse_node_refs(ByteView stored) {
   return out;
 }
 
+std::string pack_mark_name(const PackId& id) { return "marks/" + id.hex() + ".damaged"; }
+
 std::string pack_blob_name(const PackId& id) {
   const std::string hex = id.hex();
   return "packs/" + hex.substr(0, 2) + "/" + hex;

@@ -123,5 +123,7 @@ Result<NodeRefs> parse_node_refs(ByteView stored);
 // "packs/3f/3f09…", and back.
 std::string pack_blob_name(const PackId& id);
 std::optional<PackId> pack_of_blob_name(std::string_view name);
+// "marks/<hex id>.damaged": lies beside a pack whose bytes were found to be wrong.
+std::string pack_mark_name(const PackId& id);
 
 }  // namespace tidemark

@@ -1,8 +1,10 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "agent/cli/command.h"
 #include "agent/service/store_service.h"
+#include "agent/verify/repair.h"
 #include "agent/verify/verify.h"
 
 namespace tidemark {
@@ -38,29 +40,13 @@ Result<std::vector<PointRow>> choose(Command& command, StoreAccess& access,
   return rows;
 }
 
-// Sets aside every pack whose bytes do not match its name: what it holds counts as absent then, and
-// the next full backup of an asset sends it again. All packs are read, not only those where damage
-// was met: below a damaged node nobody looks.
-Result<std::size_t> set_aside(StoreAccess& access, const std::stop_token& stop) {
+Result<RepairReport> repair(StoreAccess& access, const StoreKeys& keys,
+                            const std::stop_token& stop) {
   auto* const service = dynamic_cast<StoreService*>(access.store.get());
   if (service == nullptr)
     return Error(ErrorCode::refused,
                  "--repair works on this site's own store while its agent is stopped");
-  std::vector<PackId> packs;
-  TM_DO(service->catalog().each_pack([&](const PackRow& pack) -> Status {
-    if (!pack.damaged) packs.push_back(pack.id);
-    return {};
-  }));
-  std::size_t count = 0;
-  for (const PackId& id : packs) {
-    if (stop.stop_requested()) return Error(ErrorCode::cancelled, "interrupted");
-    const auto bytes = read_blob(service->backend(), pack_blob_name(id), kPackBytesMax);
-    if (!bytes && bytes.error().retryable()) return bytes.error();
-    if (bytes && check_pack(*bytes, id)) continue;
-    TM_DO(service->catalog().mark_pack_damaged(id));
-    ++count;
-  }
-  return count;
+  return repair_packs(*service, keys, stop);
 }
 
 Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
@@ -72,7 +58,11 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
   options.read_share = share;
   options.stop = command.stop.get_token();
   TM_TRY(VerifyReport report, verify_points(*access.store, *keys, points, options));
-  for (const DamagedRecord& record : access.store->damaged_records())
+  auto records = access.store->damaged_records();
+  if (auto* const service = dynamic_cast<StoreService*>(access.store.get())) {
+    TM_TRY(records, check_records(*service, arguments.repair));
+  }
+  for (const DamagedRecord& record : records)
     report.damaged.push_back({"record", record.id, record.id, "", record.message});
   nlohmann::json damaged = nlohmann::json::array();
   for (const Damage& damage : report.damaged)
@@ -81,9 +71,9 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                        {"point", damage.point},
                        {"pack", damage.pack},
                        {"message", damage.message}});
-  std::size_t aside = 0;
+  RepairReport repaired;
   if (arguments.repair && !report.damaged.empty()) {
-    TM_TRY(aside, set_aside(access, options.stop));
+    TM_TRY(repaired, repair(access, *keys, options.stop));
   }
   if (report.damaged.empty() && share >= 1)
     for (const PointRow& row : points)
@@ -92,7 +82,8 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                                {"chunks_checked", report.chunks_checked},
                                {"bytes_read", report.bytes_read},
                                {"damaged", damaged},
-                               {"packs_set_aside", aside}};
+                               {"packs_set_aside", repaired.packs_set_aside},
+                               {"blobs_saved", repaired.blobs_saved}};
   command.print(json, [&] {
     for (const Damage& damage : report.damaged)
       std::printf("damaged %s %s of point %s: %s\n", damage.kind.c_str(), damage.id.c_str(),
@@ -101,10 +92,12 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                 static_cast<unsigned long long>(report.points_checked),
                 static_cast<unsigned long long>(report.chunks_checked),
                 format_bytes(report.bytes_read).c_str(), report.damaged.size());
-    if (aside > 0)
+    if (repaired.packs_set_aside > 0)
       std::printf(
-          "%zu packs set aside; 'tidemark backup --full' of the asset sends what they held again\n",
-          aside);
+          "%zu packs set aside, %zu chunks and nodes of them saved; 'tidemark backup --full' of "
+          "the "
+          "asset sends the others again\n",
+          repaired.packs_set_aside, repaired.blobs_saved);
   });
   return report.damaged.empty() ? kExitDone : kExitDamaged;
 }
@@ -120,10 +113,14 @@ void add_verify_command(CLI::App& app, Command& command) {
                    "read this share of the data (default: all)")
       ->expected(0, 1)
       ->default_str("100");
-  verify->add_flag("--repair", arguments->repair,
-                   "set damaged packs aside, so that a backup mends them");
+  verify->add_flag(
+      "--repair", arguments->repair,
+      "save what is whole in damaged packs and set them aside, so that a backup mends the rest");
   verify->footer("Exit codes: 0 all is well, 6 damage was found.");
   verify->callback([&command, verify, arguments] {
+    if (verify->count("--read-data") > 0 && arguments->what.empty() &&
+        arguments->read_data.find_first_not_of("0123456789.%") != std::string::npos)
+      arguments->what = std::exchange(arguments->read_data, "");  // --read-data ASSET
     if (verify->count("--read-data") > 0 && arguments->read_data.empty())
       arguments->read_data = "100";
     command.action = [&command, arguments] { return run_verify(command, *arguments); };

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <mutex>
-#include <set>
 #include <tuple>
 
 #include "agent/service/store_service.h"
@@ -14,6 +13,8 @@ namespace {
 
 constexpr std::size_t kTailBytes = 64 * kKiB;
 constexpr std::size_t kIndexThreads = 8;
+// A record with what the store adds to it.
+constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 64 * kKiB;
 
 Result<PackIndex> read_index(Backend& backend, const std::string& name, std::uint64_t size) {
   std::uint64_t tail = std::min<std::uint64_t>(size, kTailBytes);
@@ -25,6 +26,12 @@ Result<PackIndex> read_index(Backend& backend, const std::string& name, std::uin
   }
 }
 
+// What is wrong with one blob, and not with the way to it.
+bool is_damage(const Error& error) {
+  return error.code() == ErrorCode::corruption || error.code() == ErrorCode::invalid_argument ||
+         error.code() == ErrorCode::not_found || error.code() == ErrorCode::unsupported;
+}
+
 Error read_only() {
   return Error(ErrorCode::refused, "the store was opened read-only, without its agent");
 }
@@ -34,7 +41,11 @@ Error read_only() {
 Result<std::unique_ptr<BareStore>> BareStore::open(std::unique_ptr<Backend> backend) {
   std::unique_ptr<BareStore> store(new BareStore(std::move(backend)));
   TM_TRY(const auto descriptor, store->descriptor());
-  static_cast<void>(descriptor);
+  store->id_ = descriptor.id;
+  TM_DO(store->backend_->list("marks/", [&](const BlobInfo& blob) -> Status {
+    store->marks_.insert(blob.name);
+    return {};
+  }));
   TM_DO(store->load_points());
   TM_DO(store->load_packs());
   return store;
@@ -42,30 +53,34 @@ Result<std::unique_ptr<BareStore>> BareStore::open(std::unique_ptr<Backend> back
 
 Result<StoreDescriptor> BareStore::descriptor() { return StoreService::read_descriptor(*backend_); }
 
+Result<PointRow> BareStore::read_point(const PointId& id) {
+  TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kPointBlobBytesMax));
+  PointRow row;
+  TM_TRY(row.point, decode_committed_point(bytes));
+  if (row.point.record.id != id)
+    return Error(ErrorCode::corruption, "holds the record of another point");
+  if (row.point.record.store != id_)
+    return Error(ErrorCode::corruption, "belongs to another store");
+  row.record_hash = sha256(bytes);
+  return row;
+}
+
 Status BareStore::load_points() {
   std::vector<PointId> ids;
   TM_DO(backend_->list("points/", [&](const BlobInfo& blob) -> Status {
     if (const auto id = point_of_blob_name(blob.name)) ids.push_back(*id);
     return {};
   }));
-  std::set<std::string> marks;
-  TM_DO(backend_->list("marks/", [&](const BlobInfo& blob) -> Status {
-    marks.insert(blob.name.substr(6));
-    return {};
-  }));
   for (const PointId& id : ids) {
-    TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kRecordBytesMax + 256));
-    auto point = decode_committed_point(bytes);
-    if (!point) {
-      log::error("point {}: {}", id.hex(), point.error().message());
-      damaged_.push_back({id.hex(), point.error().message()});
+    auto row = read_point(id);
+    if (!row && !is_damage(row.error())) return std::move(row).error();
+    if (!row) {
+      log::error("point {}: {}", id.hex(), row.error().message());
+      damaged_.push_back({id.hex(), row.error().message()});
       continue;
     }
-    PointRow row;
-    row.point = *std::move(point);
-    row.record_hash = sha256(bytes);
-    row.pinned = marks.contains(id.hex() + ".pin");
-    if (!marks.contains(id.hex() + ".deleted")) points_.push_back(std::move(row));
+    row->pinned = marks_.contains("marks/" + id.hex() + ".pin");
+    if (!marks_.contains("marks/" + id.hex() + ".deleted")) points_.push_back(*std::move(row));
   }
   std::sort(points_.begin(), points_.end(), [](const PointRow& a, const PointRow& b) {
     const auto &ra = a.point.record, &rb = b.point.record;
@@ -79,7 +94,8 @@ Status BareStore::load_points() {
 Status BareStore::load_packs() {
   std::vector<BlobInfo> blobs;
   TM_DO(backend_->list("packs/", [&](const BlobInfo& blob) -> Status {
-    if (pack_of_blob_name(blob.name)) blobs.push_back(blob);
+    const auto id = pack_of_blob_name(blob.name);
+    if (id && !marks_.contains(pack_mark_name(*id))) blobs.push_back(blob);
     return {};
   }));
   std::mutex mutex;

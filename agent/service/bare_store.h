@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <unordered_map>
 
 #include "agent/service/point_store.h"
@@ -38,6 +39,7 @@ class BareStore final : public PointStore {
 
  private:
   explicit BareStore(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  Result<PointRow> read_point(const PointId& id);
   Status load_points();
   Status load_packs();
 
@@ -48,6 +50,8 @@ class BareStore final : public PointStore {
     PackEntry entry;
   };
   std::unordered_map<ChunkId, Place, IdHash> chunks_;
+  StoreId id_;
+  std::set<std::string> marks_;   // names of blobs
   std::vector<PointRow> points_;  // in the order of (site, asset, time)
   std::vector<DamagedRecord> damaged_;
   CatalogStats stats_;

@@ -109,16 +109,43 @@ Result<std::unique_ptr<StoreService>> StoreService::open(
   TM_TRY(service->lock_, service->backend_->lock_writer(owner_text()));
   TM_DO(service->open_catalog(catalog_directory));
   auto recovered = service->recover();
-  if (!recovered && recovered.error().code() == ErrorCode::refused) {
-    // A power cut took rows that were not synced yet: the backend has all of it.
+  if (!recovered && (recovered.error().code() == ErrorCode::refused ||
+                     recovered.error().code() == ErrorCode::corruption ||
+                     recovered.error().code() == ErrorCode::not_found)) {
+    // A power cut took rows that were not synced yet, or a blob that an open session refers to is
+    // damaged: the backend has what there is, and a rebuild reports the rest.
     log::warn("{}; rebuilding the catalog", recovered.error().message());
     TM_DO(service->rebuild(catalog_directory));
     recovered = {};
   }
   TM_DO(std::move(recovered));
+  TM_TRY(const bool outdated, service->misses_points());
+  if (outdated) TM_DO(service->rebuild(catalog_directory));
   std::lock_guard lock(service->commit_mutex_);
   TM_DO(service->expire_sessions());
   return service;
+}
+
+// True where the backend has a point that the catalog does not know: the catalog is an old copy, or
+// another owner wrote it.
+Result<bool> StoreService::misses_points() {
+  std::vector<PointId> ids;
+  TM_DO(backend_->list("points/", [&](const BlobInfo& blob) -> Status {
+    if (const auto id = point_of_blob_name(blob.name)) ids.push_back(*id);
+    return {};
+  }));
+  for (const PointId& id : ids) {
+    TM_TRY(const auto row, catalog_->find_point(id));
+    if (row) continue;
+    const auto bytes = read_blob(*backend_, point_blob_name(id), kRecordBytesMax + 256);
+    if (!bytes && bytes.error().retryable()) return bytes.error();
+    const auto point = bytes ? decode_committed_point(*bytes) : bytes.error();
+    // What is damaged no rebuild brings back.
+    if (!point || point->record.id != id || point->record.store != descriptor_.id) continue;
+    log::warn("point {} is not in the catalog; rebuilding it", id.hex());
+    return true;
+  }
+  return false;
 }
 
 Status StoreService::rebuild(const std::filesystem::path& directory) {
@@ -288,9 +315,12 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
   return out;
 }
 
-Status StoreService::write_pack(const PackId& id, ByteView bytes, bool damaged) {
-  // A writer would keep what is there.
-  if (damaged) return backend_->replace(pack_blob_name(id), bytes);
+Status StoreService::write_pack(const PackId& id, ByteView bytes) {
+  // A writer would keep what is there: a blob that the catalog does not know as whole may hold
+  // anything.
+  const auto size = backend_->size(pack_blob_name(id));
+  if (!size && size.error().code() != ErrorCode::not_found) return size.error();
+  if (size) return backend_->replace(pack_blob_name(id), bytes);
   TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
   TM_DO(writer->append(bytes));
   return writer->commit();
@@ -308,13 +338,31 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
     return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
   TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
   if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
-  TM_DO(write_pack(id, bytes, known && known->damaged));
+  TM_DO(keep_pack(id, bytes, index->entries));
+  return unless_ended(catalog_->renew_session(row.id, clock_.now(), bytes.size()));
+}
+
+Status StoreService::keep_pack(const PackId& id, ByteView bytes,
+                               std::span<const PackEntry> entries) {
+  TM_DO(write_pack(id, bytes));
+  TM_DO(backend_->remove(pack_mark_name(id)));
   PackRow pack;
   pack.id = id;
   pack.size_bytes = bytes.size();
-  pack.entries = static_cast<std::uint32_t>(index->entries.size());
-  TM_DO(catalog_->add_pack(pack, index->entries));
-  return unless_ended(catalog_->renew_session(row.id, clock_.now(), bytes.size()));
+  pack.entries = static_cast<std::uint32_t>(entries.size());
+  return catalog_->add_pack(pack, entries);
+}
+
+Status StoreService::set_aside(const PackId& id) {
+  TM_DO(still_owner());
+  TM_DO(backend_->replace(pack_mark_name(id), timestamp_bytes(clock_.now())));
+  return catalog_->mark_pack_damaged(id);
+}
+
+Status StoreService::add_saved(const PackId& id, ByteView bytes,
+                               std::span<const PackEntry> entries) {
+  TM_DO(still_owner());
+  return keep_pack(id, bytes, entries);
 }
 
 Status StoreService::check_chunks_present(std::span<const ChunkId> ids) {
@@ -396,6 +444,8 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   TM_TRY(const SessionRow row, live_session(upload));
   TM_DO(check_record(record, row));
   TM_TRY(const auto closed, check_complete(record.root));
+  // Walking a large tree takes time, in which a lease can end.
+  TM_DO(still_owner());
 
   PointRow point;
   point.point.record = record;
@@ -430,6 +480,8 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
 }
 
 Status StoreService::abandon(const UploadSession& upload) {
+  // After a failed commit the next start looks for a record by its open session.
+  TM_DO(still_owner());
   std::lock_guard lock(commit_mutex_);
   TM_TRY(const SessionRow row, live_session(upload));
   if (unsettled_ == upload.point) {

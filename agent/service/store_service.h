@@ -62,6 +62,12 @@ class StoreService final : public PointStore {
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
 
+  // Marks a pack as damaged, on the backend and in the catalog: what it holds counts as absent,
+  // also after a rebuild and without a catalog, until the pack is sent again. Idempotent.
+  Status set_aside(const PackId& id);
+  // Adds a pack of blobs that were saved out of damaged ones.
+  Status add_saved(const PackId& id, ByteView bytes, std::span<const PackEntry> entries);
+
   // Whose session it is: the HTTP layer holds it against who asks.
   Result<SessionRow> session(const SessionId& id);
   Catalog& catalog() { return *catalog_; }
@@ -75,6 +81,7 @@ class StoreService final : public PointStore {
   Status open_catalog(const std::filesystem::path& directory);
   Status rebuild(const std::filesystem::path& directory);
   Status recover();
+  Result<bool> misses_points();
   Status expire_sessions();
   Status close_sessions_of(std::string_view asset, std::string_view site);
   Result<SessionRow> live_session(const UploadSession& session);
@@ -82,8 +89,9 @@ class StoreService final : public PointStore {
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
   Status check_chunks_present(std::span<const ChunkId> ids);
-  // Makes the pack durable; what lies there damaged is replaced.
-  Status write_pack(const PackId& id, ByteView bytes, bool damaged);
+  // Makes the pack durable and known; other bytes that lie under its name are replaced.
+  Status keep_pack(const PackId& id, ByteView bytes, std::span<const PackEntry> entries);
+  Status write_pack(const PackId& id, ByteView bytes);
   Result<PointRow> adopt_record(const PointId& id);
   // Finds out what became of `unsettled_`: finishes its commit, or takes the record back where its
   // session has ended. REQUIRES: commit_mutex_.

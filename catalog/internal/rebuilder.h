@@ -3,6 +3,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "catalog/internal/rocks_catalog.h"
 #include "catalog/internal/swap.h"
@@ -64,6 +65,7 @@ class Rebuilder {
   const std::stop_token stop_;
 
   std::map<PointId, Marks> marks_;
+  std::set<PackId> set_aside_;
   std::vector<ChainLink> chain_;
   std::mutex mutex_;        // what follows is changed by the threads of index_packs
   RebuildReport report_;    // guarded by mutex_

@@ -198,6 +198,18 @@ class Damage(Case):
             points.append(self.backup("--full"))
             osaka.stop_agent()
         self.assertGreater(attempt, 0, "nothing was set aside")
+        # What was set aside stays so after a rebuild, and without a catalog.
+        osaka.stop_agent()
+        osaka.run("catalog", "rebuild", code=None)
+        osaka.start_agent()
+        for want, point in ((states[1], points[1]), (state, points[-1])):
+            self.assert_same(self.restored(point["id"]), want, "rebuilt")
+            path = os.path.join(self.dir, "bare.img")
+            done = self.bare("restore", "rbd/rbd/vol", "--point", point["id"], "--to-file", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(path, "rb") as f:
+                self.assert_same(f.read(), want, "without a catalog")
+            os.unlink(path)
         # What points have in common with a new one is mended, what only older ones had is not.
         done = osaka.run("--json", "--quiet", "verify", "--read-data", code=None)
         self.assertLessEqual({d["point"] for d in json.loads(done.text)["damaged"]}, {points[0]["id"]}, done.text)
@@ -206,6 +218,61 @@ class Damage(Case):
         done = osaka.run("restore", "tokyo:rbd/rbd/vol", "--point", points[0]["id"], "--to-file",
                          os.path.join(self.dir, "first.img"), code=None)
         self.assertIn(done.returncode, (0, 6))
+
+
+    def test_a_damaged_record_is_found_and_mended_from_the_catalog(self):
+        states, points = self.two_points()
+        osaka = self.pair.osaka
+        osaka.stop_agent()
+        record = os.path.join(self.pair.store_dir, "points", points[0]["id"])
+        self.assertIsNotNone(self.harm(record, "zero page"))
+        damaged = json.loads(osaka.run("--json", "--quiet", "verify", code=6).text)["damaged"]
+        self.assertEqual([(d["kind"], d["id"]) for d in damaged], [("record", points[0]["id"])])
+        self.assertEqual(self.bare("points").returncode, 6)
+        osaka.run("--quiet", "verify", "--repair", code=6)
+        osaka.run("--quiet", "verify")
+        self.assert_harmless("mended", states, points)
+
+    def test_an_old_copy_of_the_catalog_is_noticed(self):
+        states, points = self.two_points()
+        osaka = self.pair.osaka
+        catalog, old = os.path.join(osaka.dir, "state", "catalog"), os.path.join(self.dir, "old")
+        osaka.stop_agent()
+        shutil.copytree(catalog, old)
+        osaka.start_agent()
+        self.write(12 * MIB, b"later")
+        states.append(self.content())
+        points.append(self.backup())
+        osaka.stop_agent()
+        shutil.rmtree(catalog)
+        shutil.move(old, catalog)
+        osaka.start_agent()
+        self.assertEqual({p["id"] for p in osaka.json("points")["points"]}, {p["id"] for p in points})
+        self.assertEqual(self.backup()["parent"], points[-1]["id"])
+        self.assert_same(self.restored(points[-1]["id"]), states[-1], "with an old catalog")
+
+    def test_what_is_whole_in_a_damaged_pack_is_saved(self):
+        """The volume has moved on, so that no backup could send it again."""
+        states, points = self.two_points()
+        self.write(0, bytes(16 * MIB))
+        osaka = self.pair.osaka
+        osaka.stop_agent()
+        pack = max(self.files("packs"), key=os.path.getsize)  # chunks of the first point
+        with open(pack, "rb") as f:
+            bad = bytearray(f.read())
+        bad[100] ^= 1  # within its first blob
+        self.put(pack, bad)
+        done = json.loads(osaka.run("--json", "--quiet", "verify", "--read-data", "--repair", code=6).text)
+        self.assertEqual((done["packs_set_aside"], {d["kind"] for d in done["damaged"]}), (1, {"chunk"}), done)
+        self.assertGreater(done["blobs_saved"], 0)
+        for _ in range(2):
+            again = json.loads(osaka.run("--json", "--quiet", "verify", "--read-data", "--repair", code=6).text)
+            self.assertEqual({d["id"] for d in again["damaged"]}, {d["id"] for d in done["damaged"]})
+            self.assertEqual((again["packs_set_aside"], again["blobs_saved"]), (0, 0))
+            osaka.run("catalog", "rebuild", code=None)
+        osaka.start_agent()
+        after = self.backup()
+        self.assert_same(self.restored(after["id"]), bytes(16 * MIB), "after it")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,29 @@
+// Mends a store after damage: what is whole in damaged packs is saved, the packs are set
+// aside, records are written again from the catalog.
+#pragma once
+
+#include <stop_token>
+
+#include "agent/service/store_service.h"
+
+namespace tidemark {
+
+struct RepairReport {
+  std::size_t packs_set_aside = 0;  // now; earlier ones are not counted
+  std::size_t blobs_saved = 0;
+};
+
+// Reads every pack of the catalog, not only those where damage was met: below a damaged node nobody
+// looks. A pack whose bytes do not match its name is set aside; each of its blobs that still opens
+// and matches its id is written into a new pack first thing after that. What cannot be saved counts
+// as absent then, and the next full backup of an asset sends it again. An interrupted run is gone
+// on with by the next one. Errors are those that kept it from going on: a pack that cannot be read
+// for another reason than damage ends it.
+Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,
+                                  const std::stop_token& stop);
+
+// Holds every point's record on the backend against the catalog's copy, and writes it anew where
+// `mend` is set and the copy is sound. What was found damaged or gone.
+Result<std::vector<DamagedRecord>> check_records(StoreService& store, bool mend);
+
+}  // namespace tidemark
