@@ -45,9 +45,10 @@ function(tm_module)
 endfunction()
 
 # tm_test(NAME store_test SRCS a_test.cc ... DEPS tidemark::store LABELS unit TIMEOUT 60)
-# One ctest entry per program.
+# One ctest entry per program. Labels: `unit` needs nothing but the machine; `thread`, beside it, is
+# run under the thread sanitizer too, without the tests that THREADLESS names (a:b, in gtest's way).
 function(tm_test)
-  cmake_parse_arguments(T "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(T "" "NAME;TIMEOUT;THREADLESS" "SRCS;DEPS;LABELS" ${ARGN})
   add_executable(${T_NAME} ${T_SRCS})
   target_link_libraries(${T_NAME} PRIVATE tm_options ${T_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${T_NAME} PRIVATE TM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
@@ -56,6 +57,10 @@ function(tm_test)
     set(T_TIMEOUT 120)
   endif()
   set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT})
+  if(TIDEMARK_SANITIZE STREQUAL "thread")
+    set_property(TEST ${T_NAME} APPEND PROPERTY ENVIRONMENT
+      "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/thread.supp" "GTEST_FILTER=-${T_THREADLESS}")
+  endif()
   foreach(label ${T_LABELS})
     set_property(GLOBAL APPEND PROPERTY TM_TESTS_${label} ${T_NAME})
   endforeach()

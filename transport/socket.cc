@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/assert.h"
 #include "base/clock.h"
 
 namespace tidemark::net {
@@ -71,6 +72,8 @@ Result<std::vector<Address>> resolve(const std::string& host, std::uint16_t port
   }
   const auto waited = wait_for(lookup->done->fd(), POLLIN, timeout, {&cancel});
   if (!waited) return waited.error().context("resolve " + host);
+  // poll() tells us when; only this load orders what the thread wrote before what is read here.
+  TM_CHECK(lookup->done->is_set());
   return std::move(lookup->answer);
 }
 

@@ -17,7 +17,8 @@ target_link_libraries(tm_backend_conformance PUBLIC tm_backend_support)
 
 tm_test(NAME backend_test SRCS backend_test.cc
   DEPS tm_backend_conformance tidemark::fakes
-  LABELS unit TIMEOUT 300)
+  LABELS unit thread TIMEOUT 300
+  THREADLESS *TakesBlobsOf64MiB*:*RefusesBlobsAboveItsLimit*:*ListingIsComplete*)
 
 tm_test(NAME backend_file_test SRCS backend_file_test.cc
   DEPS tm_backend_support ${RADOS_LIBRARY}
