@@ -55,6 +55,24 @@ Result<std::optional<std::string>> fetch_document(Requester& requester, const st
   return Error(ErrorCode::corruption, "the answer is a " + root);
 }
 
+// Whether the document is its root and nothing more.
+bool is_bare(const std::string& document) {
+  bool bare = true;
+  class Inner final : public XmlHandler {
+   public:
+    explicit Inner(bool& bare_in) : bare_(bare_in) {}
+    Status begin(std::string_view path) override {
+      if (path.find('/') != std::string_view::npos) bare_ = false;
+      return {};
+    }
+    Status end(std::string_view, const std::string&) override { return {}; }
+
+   private:
+    bool& bare_;
+  } inner(bare);
+  return parse_xml(as_bytes(document), inner).has_value() && bare;
+}
+
 }  // namespace
 
 Client::Client(std::unique_ptr<Requester> requester) : requester_(std::move(requester)) {}
@@ -169,14 +187,20 @@ Status Client::remove_document(const std::string& bucket, BucketDocument which,
                                const Call& call) const {
   const DocumentKind& kind = kind_of(which);
   const std::string doing = "remove " + std::string(kind.resource) + " of bucket " + bucket;
-  if (which == BucketDocument::notification)
-    return set_document(bucket, which, XmlWriter("NotificationConfiguration").finish(), call);
-  if (!kind.removable) return Error(ErrorCode::unsupported, doing + ": it can only be replaced");
+  const bool notification = which == BucketDocument::notification;
+  if (!kind.removable && !notification)
+    return Error(ErrorCode::unsupported, doing + ": it can only be replaced");
   Known known = Known::yes;
   auto before = fetch_document(*requester_, bucket, kind, call, known);
   if (!before) return before.error().context(doing);
   // Only a server that has shown the document understands what this request removes.
-  if (!*before) return {};
+  if (!*before || (notification && is_bare(**before))) return {};
+  if (notification) {
+    const auto emptied =
+        set_document(bucket, which, XmlWriter("NotificationConfiguration").finish(), call);
+    // radosgw 16 refuses the empty document and has this instead.
+    if (emptied || emptied.error().code() != ErrorCode::invalid_argument) return emptied;
+  }
   auto answer = requester_->perform(for_document("DELETE", bucket, kind), call);
   if (answer || says_not_configured(answer.error().s3_code)) return {};
   return answer.error().context(doing);

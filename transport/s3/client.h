@@ -269,7 +269,8 @@ class Client {
   // All of them.
   Result<std::vector<Part>> list_parts(const std::string& bucket, const std::string& key,
                                        const std::string& upload_id, const Call& call = {}) const;
-  // All that are not finished, below `prefix`.
+  // All that are not finished, below `prefix`. `unsupported` where one has a key that XML cannot
+  // carry and the server does not encode it (radosgw 16).
   Result<std::vector<Upload>> list_uploads(const std::string& bucket, const std::string& prefix,
                                            const Call& call = {}) const;
 

@@ -17,37 +17,6 @@ Error damaged(std::string what) {
   return Error(ErrorCode::corruption, "listing: " + std::move(what));
 }
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-// A key as a listing carries it. Encoded, it may hold any byte, and a '+' is a blank.
-Result<std::string> key_of(const std::string& text, bool encoded) {
-  if (!encoded) {
-    if (text.find(kXmlReplacement) != std::string::npos)
-      return Error(ErrorCode::unsupported, "listing: a key that XML cannot carry");
-    return text;
-  }
-  std::string key;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+') {
-      key += ' ';
-    } else if (text[i] != '%') {
-      key += text[i];
-    } else {
-      const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
-      const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
-      if (high < 0 || low < 0) return damaged("a key that is not encoded as it says");
-      key += static_cast<char>(high * 16 + low);
-      i += 2;
-    }
-  }
-  return key;
-}
-
 // The elements of one page, of any kind of listing.
 struct Page {
   bool encoded = false, truncated = false;
@@ -94,11 +63,11 @@ class PageHandler final : public XmlHandler {
   Status finish() {
     if (!seen_truncated_) return damaged("it does not say whether more follows");
     for (ListedVersion& entry : page_.entries) {
-      TM_TRY(entry.key, key_of(entry.key, page_.encoded));
+      TM_TRY(entry.key, listed_key(entry.key, page_.encoded));
       if (entry.key.empty()) return damaged("an entry without a key");
     }
     for (std::string& prefix : page_.prefixes) {
-      TM_TRY(prefix, key_of(prefix, page_.encoded));
+      TM_TRY(prefix, listed_key(prefix, page_.encoded));
     }
     return {};
   }

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "transport/http_text.h"
+#include "transport/s3/xml.h"
 
 namespace tidemark::s3 {
 namespace {
@@ -13,6 +14,13 @@ constexpr std::string_view kContentHeaders[] = {"content-type",        "cache-co
                                                 "content-disposition", "content-encoding",
                                                 "content-language",    "expires"};
 constexpr std::string_view kMetadataPrefix = "x-amz-meta-";
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
 
 }  // namespace
 
@@ -72,6 +80,30 @@ Result<Timestamp> time_of(std::string_view text) {
   if (!time || text.find('T') == std::string_view::npos)
     return Error(ErrorCode::corruption, "not a time: " + std::string(text.substr(0, 40)));
   return *time;
+}
+
+Result<std::string> listed_key(const std::string& text, bool encoded) {
+  if (!encoded) {
+    if (text.find(kXmlReplacement) != std::string::npos)
+      return Error(ErrorCode::unsupported, "listing: a key that XML cannot carry");
+    return text;
+  }
+  std::string key;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+') {
+      key += ' ';
+    } else if (text[i] != '%') {
+      key += text[i];
+    } else {
+      const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
+      if (high < 0 || low < 0)
+        return Error(ErrorCode::corruption, "listing: a key that is not encoded as it says");
+      key += static_cast<char>(high * 16 + low);
+      i += 2;
+    }
+  }
+  return key;
 }
 
 Result<ObjectInfo> object_info(const HttpHeaders& headers) {

@@ -18,6 +18,9 @@ bool is_encrypted(const HttpHeaders& headers);
 bool is_content_header(std::string_view name);
 // A decimal number; `corruption` for anything else.
 Result<std::uint64_t> number_of(std::string_view text, std::string_view what);
+// A key as a listing carries it. Encoded, it may hold any byte, and a '+' is a blank; as plain XML,
+// one that XML cannot carry is `unsupported`.
+Result<std::string> listed_key(const std::string& text, bool encoded);
 Result<Timestamp> time_of(std::string_view text);
 
 // All but the size. `corruption` for headers that make no sense.

@@ -49,6 +49,35 @@ Outcome<PutResult> completed(const Answer& answer) {
   return result;
 }
 
+// One page of ListMultipartUploads; `more` says whether another follows.
+Result<std::vector<Upload>> uploads_of(ByteView document, bool& more) {
+  std::vector<Upload> uploads;
+  Upload upload;
+  bool encoded = false;
+  more = false;
+  TM_DO(read_fields(document, "ListMultipartUploadsResult",
+                    [&](std::string_view path, const std::string& text) -> Status {
+                      if (path == "EncodingType") encoded = text == "url";
+                      if (path == "IsTruncated") more = text == "true";
+                      if (path == "Upload/Key") upload.key = text;
+                      if (path == "Upload/UploadId") upload.upload_id = text;
+                      if (path == "Upload/Initiated") {
+                        TM_TRY(upload.initiated, time_of(text));
+                      }
+                      if (path == "Upload") uploads.push_back(std::exchange(upload, {}));
+                      return {};
+                    }));
+  for (Upload& found : uploads) {
+    TM_TRY(found.key, listed_key(found.key, encoded));
+  }
+  return uploads;
+}
+
+// Uploads of one key come in any order.
+bool is_behind(const Upload& upload, const Upload& last) {
+  return upload.key > last.key || (upload.key == last.key && upload.upload_id != last.upload_id);
+}
+
 }  // namespace
 
 Result<std::string> Client::create_upload(const std::string& bucket, const std::string& key,
@@ -191,35 +220,22 @@ Result<std::vector<Upload>> Client::list_uploads(const std::string& bucket,
   bool more = true;
   for (unsigned page = 0; more && page < kPagesMax; ++page) {
     Request request = named("GET", bucket, {});
-    request.query = {{"uploads", ""}, {"max-uploads", "1000"}};
+    request.query = {{"uploads", ""}, {"max-uploads", "1000"}, {"encoding-type", "url"}};
     if (!prefix.empty()) request.query["prefix"] = prefix;
-    const std::size_t before = uploads.size();
-    if (before > 0) {
+    if (!uploads.empty()) {
       request.query["key-marker"] = uploads.back().key;
       request.query["upload-id-marker"] = uploads.back().upload_id;
     }
     auto answer = requester_->perform(request, call);
     if (!answer) return answer.error().context("list the uploads of " + bucket);
-    more = false;
-    Upload upload;
-    TM_DO(read_fields(answer->body, "ListMultipartUploadsResult",
-                      [&](std::string_view path, const std::string& text) -> Status {
-                        if (path == "IsTruncated") more = text == "true";
-                        if (path == "Upload/Key") upload.key = text;
-                        if (path == "Upload/UploadId") upload.upload_id = text;
-                        if (path == "Upload/Initiated") {
-                          TM_TRY(upload.initiated, time_of(text));
-                        }
-                        if (path == "Upload") uploads.push_back(std::exchange(upload, {}));
-                        return {};
-                      }));
-    for (std::size_t i = std::max<std::size_t>(before, 1); i < uploads.size(); ++i) {
-      const Upload &last = uploads[i - 1], &now = uploads[i];
-      if (now.key < last.key || (now.key == last.key && now.upload_id == last.upload_id))
-        return Error(ErrorCode::corruption, "uploads: keys do not ascend");
-    }
-    if (more && uploads.size() == before)
+    TM_TRY(std::vector<Upload> found, uploads_of(answer->body, more));
+    if (more && found.empty())
       return Error(ErrorCode::corruption, "uploads: an empty page, and more to follow");
+    for (Upload& upload : found) {
+      if (!uploads.empty() && !is_behind(upload, uploads.back()))
+        return Error(ErrorCode::corruption, "uploads: keys do not ascend");
+      uploads.push_back(std::move(upload));
+    }
   }
   if (more) return Error(ErrorCode::corruption, "uploads: the listing does not end");
   return uploads;

@@ -2,6 +2,7 @@
 
 #include <expat.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -90,6 +91,7 @@ void XmlReader::State::begin(std::string_view name) {
   name = local_name(name);
   if (++elements > limits.elements_max) return fail("too many elements");
   if (texts.size() >= limits.depth_max) return fail("nested too deeply");
+  if (name.empty()) return fail("an element without a name of its own");
   if (name.size() > limits.name_bytes_max) return fail("a name that is too long");
   if (!path.empty()) path += '/';
   path += name;
@@ -180,6 +182,11 @@ Status XmlReader::feed(ByteView piece) {
   s.bytes += piece.size();
   if (s.bytes > s.limits.bytes_max) {
     s.failure = Error(ErrorCode::corruption, "XML: the document is too large");
+    return *s.failure;
+  }
+  // The parser would guess UTF-16 from them.
+  if (std::find(piece.begin(), piece.end(), std::uint8_t{0}) != piece.end()) {
+    s.failure = Error(ErrorCode::corruption, "XML: a zero byte");
     return *s.failure;
   }
   while (!s.started && !piece.empty() && is_space(piece.front())) piece = piece.subspan(1);
