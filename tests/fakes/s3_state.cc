@@ -124,6 +124,9 @@ S3Answer S3State::on_document(const S3Request& request, BucketState& bucket,
       {"object-lock", "ObjectLockConfigurationNotFoundError"},
       {"encryption", "ServerSideEncryptionConfigurationNotFoundError"}};
   const auto at = bucket.documents.find(name);
+  const std::string_view body = as_text(request.body);
+  if (request.method == "PUT" && name == "notification" && body.find("</Topic") == body.npos)
+    return s3_error(400, "MalformedXML");
   if (request.method == "PUT") {
     bucket.documents[name] = std::string(as_text(request.body));
   } else if (request.method == "DELETE") {
