@@ -90,10 +90,27 @@ TEST(S3Xml, LimitsHold) {
 }
 
 TEST(S3Xml, NonsenseIsCorruption) {
-  for (const char* text :
-       {"", " ", "x", "{}", "<a>", "<a></b>", "<a/><b/>", "<a></a>x", "<a", "<a b></a>",
-        "<a>\x01</a>", "<a>\xff</a>", "<a>\xc3</a>", "<a>\xed\xa0\x80</a>", "<a>&#x110000;</a>",
-        "<a>&#xD800</a>", "<a>&</a>", "<a>&#;</a>", "<html><br></html>"})
+  for (const char* text : {"",
+                           " ",
+                           "x",
+                           "{}",
+                           "<a>",
+                           "<a></b>",
+                           "<a/><b/>",
+                           "<a></a>x",
+                           "<a",
+                           "<a b></a>",
+                           "<a>\x01</a>",
+                           "<a>\xff</a>",
+                           "<a>\xc3</a>",
+                           "<a>\xed\xa0\x80</a>",
+                           "<a>&#x110000;</a>",
+                           "<a>&#xD800</a>",
+                           "<a>&</a>",
+                           "<a>&#;</a>",
+                           "<a>&;</a>",
+                           "<a>&#x;</a>",
+                           "<html><br></html>"})
     expect_corrupt(text);
   expect_corrupt(std::string_view("<a>\0</a>", 8));
   // UTF-16, as announced and not.

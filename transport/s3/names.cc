@@ -138,7 +138,11 @@ Status put_settings(const ObjectSettings& settings, HttpHeaders& headers) {
       return Error(ErrorCode::invalid_argument, "not a header of an object: " + name);
     headers[name] = value;
   }
-  for (const auto& [name, value] : settings.metadata) headers["x-amz-meta-" + name] = value;
+  for (const auto& [name, value] : settings.metadata) {
+    if (net::lower_case(name) != name)
+      return Error(ErrorCode::invalid_argument, "metadata in upper case: " + name);
+    headers["x-amz-meta-" + name] = value;
+  }
   if (!settings.tags.empty()) headers["x-amz-tagging"] = encode_query(settings.tags);
   if (!settings.canned_acl.empty()) headers["x-amz-acl"] = settings.canned_acl;
   if (!settings.storage_class.empty()) headers["x-amz-storage-class"] = settings.storage_class;

@@ -21,9 +21,10 @@ bool is_xml_character(std::uint32_t c) {
 
 // The value of "#x1F" or "#31"; nothing for anything else.
 std::optional<std::uint32_t> numeric_reference(std::string_view name) {
-  const bool hex = name.size() > 1 && (name[1] == 'x' || name[1] == 'X');
+  if (name.size() < 2 || name[0] != '#') return std::nullopt;
+  const bool hex = (name[1] == 'x' || name[1] == 'X');
   const std::string_view digits = name.substr(hex ? 2 : 1);
-  if (name.empty() || name[0] != '#' || digits.empty()) return std::nullopt;
+  if (digits.empty()) return std::nullopt;
   std::uint32_t value = 0;
   for (const char c : digits) {
     const bool decimal = c >= '0' && c <= '9';
