@@ -464,7 +464,10 @@ TEST_F(S3Faults, ConnectionsAreLimitedAndKept) {
 }
 
 TEST_F(S3Faults, AReaderThatIsDroppedGivesItsConnectionBack) {
-  start({}, [](s3::ClientOptions& options) { options.connections_max = 1; });
+  start({}, [](s3::ClientOptions& options) {
+    options.connections_max = 1;
+    options.stall_timeout = 20s;
+  });
   put("k", patterned(5'000'000));
   for (int i = 0; i < 3; ++i) {
     const auto reader = client_->get("b", "k");
