@@ -2,19 +2,11 @@
 #pragma once
 
 #include "transport/http.h"
-#include "transport/socket.h"
+#include "transport/http_channel.h"
+#include "transport/origin.h"
 #include "transport/tls_context.h"
-#include "transport/tls_stream.h"
 
 namespace tidemark::net {
-
-struct Origin {
-  std::string host;  // a name, or an IP address without brackets
-  std::uint16_t port = 443;
-  std::string authority;  // for the Host header
-};
-// "https://host[:port][/]"; `invalid_argument` for anything else.
-Result<Origin> parse_origin(std::string_view url);
 
 // Used by one thread at a time.
 class ClientConnection {
@@ -23,7 +15,6 @@ class ClientConnection {
   static Result<std::unique_ptr<ClientConnection>> open(const Origin& origin,
                                                         const HttpClientOptions& options,
                                                         TlsContext context, std::stop_token stop);
-  ~ClientConnection();
 
   struct Outcome {
     Result<HttpResponse> response;
@@ -36,22 +27,20 @@ class ClientConnection {
   // off.
   bool reusable() const { return reusable_ && !cancel_->is_set(); }
   // Whether the server has neither closed a kept connection nor said anything unasked.
-  bool is_quiet() { return stream_->is_quiet(); }
+  bool is_quiet() { return channel_->stream().is_quiet(); }
   std::uint64_t generation() const { return context_.generation; }
   microseconds idle_since() const { return idle_since_; }
 
  private:
-  class Reader;
   ClientConnection() = default;
   Status connect(const Origin& origin, const HttpClientOptions& options);
   Status send(const std::string& head, ByteView body, bool& whole);
   Result<HttpResponse> receive(bool head_only);
-  Result<Bytes> receive_body();
+  Result<Bytes> receive_body(std::optional<std::uint64_t> stated);
 
   std::unique_ptr<Event> cancel_;
   TlsContext context_;
-  std::unique_ptr<TlsStream> stream_;
-  std::unique_ptr<Reader> reader_;
+  std::unique_ptr<HttpChannel> channel_;
   std::uint64_t response_bytes_max_ = 0;
   microseconds idle_since_{0};
   bool reusable_ = false;

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "transport/http_wire.h"
+#include "transport/tls_stream.h"
 
 namespace tidemark::net {
 namespace {

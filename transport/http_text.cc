@@ -58,6 +58,9 @@ int hex_value(char c) {
   return -1;
 }
 
+constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 Error bad(std::string why) { return Error(ErrorCode::invalid_argument, std::move(why)); }
@@ -283,8 +286,6 @@ HttpResponse error_response(unsigned status, ErrorCode code, std::string_view me
 
 std::string http_date(Timestamp time) {
   constexpr std::array kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-  constexpr std::array kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                  "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   const auto seconds = static_cast<std::time_t>(time.us / 1'000'000);
   std::tm utc{};
   ::gmtime_r(&seconds, &utc);
@@ -294,7 +295,23 @@ std::string http_date(Timestamp time) {
   std::string day = std::to_string(utc.tm_mday);
   if (day.size() == 1) day.insert(0, "0");
   return std::string(kDays[static_cast<std::size_t>(utc.tm_wday)]) + ", " + day + " " +
-         kMonths[static_cast<std::size_t>(utc.tm_mon)] + " " + rest.data();
+         std::string(kMonths[static_cast<std::size_t>(utc.tm_mon)]) + " " + rest.data();
+}
+
+std::optional<Timestamp> parse_http_date(std::string_view text) {
+  // "Sun, 06 Nov 1994 08:49:37 GMT"
+  if (text.size() != 29 || text.substr(3, 2) != ", " || !text.ends_with(" GMT"))
+    return std::nullopt;
+  const auto month = std::find(kMonths.begin(), kMonths.end(), text.substr(8, 3));
+  if (month == kMonths.end()) return std::nullopt;
+  std::string number = std::to_string(month - kMonths.begin() + 1);
+  if (number.size() == 1) number.insert(0, "0");
+  const auto time =
+      parse_time(std::string(text.substr(12, 4)) + "-" + number + "-" +
+                     std::string(text.substr(5, 2)) + "T" + std::string(text.substr(17, 8)) + "Z",
+                 Timestamp{});
+  if (!time) return std::nullopt;
+  return *time;
 }
 
 }  // namespace net

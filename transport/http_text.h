@@ -44,5 +44,7 @@ Result<std::string> request_head(std::string_view method, std::string_view targe
 HttpResponse error_response(unsigned status, ErrorCode code, std::string_view message);
 // "Sun, 06 Nov 1994 08:49:37 GMT"
 std::string http_date(Timestamp time);
+// The reverse, to the second; nothing for any other form.
+std::optional<Timestamp> parse_http_date(std::string_view text);
 
 }  // namespace tidemark::net

@@ -1,4 +1,4 @@
-// HTTP messages off a TLS stream, parsed by Beast. Included only by the two .cc files that hold a
+// HTTP messages off a stream, parsed by Beast. Included only by the two .cc files that hold a
 // connection's ends: Beast's templates are expensive to compile.
 #pragma once
 
@@ -10,8 +10,8 @@
 #include <cstring>
 #include <utility>
 
+#include "transport/byte_stream.h"
 #include "transport/http_text.h"
-#include "transport/tls_stream.h"
 
 namespace tidemark::net {
 
@@ -26,7 +26,7 @@ class MessageReader {
  public:
   using Parser = http::parser<is_request, http::buffer_body>;
 
-  MessageReader(TlsStream& stream, std::size_t header_bytes_max)
+  MessageReader(ByteStream& stream, std::size_t header_bytes_max)
       : stream_(stream),
         header_bytes_max_(header_bytes_max),
         buffer_(header_bytes_max + kReadBytes) {}
@@ -62,7 +62,7 @@ class MessageReader {
   Result<std::size_t> read_chunked(ByteSpan into);
   Error refuse(const boost::beast::error_code& error);
 
-  TlsStream& stream_;
+  ByteStream& stream_;
   const std::size_t header_bytes_max_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;

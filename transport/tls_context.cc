@@ -35,6 +35,11 @@ int on_verify(int ok, X509_STORE_CTX* store) {
 }
 
 Status add_roots(SSL_CTX* context, ByteView pem, TlsSide side) {
+  if (side == TlsSide::web_client && pem.empty()) {
+    if (SSL_CTX_set_default_verify_paths(context) != 1)
+      return openssl_error(ErrorCode::internal, "use the system's CAs");
+    return {};
+  }
   TM_TRY(const auto roots, parse_certificates(pem));
   X509_STORE* const store = SSL_CTX_get_cert_store(context);
   for (const X509Ptr& root : roots) {
@@ -69,7 +74,8 @@ Result<std::shared_ptr<SSL_CTX>> make_context(TlsSide side) {
       [](SSL_CTX* c) { SSL_CTX_free(c); });
   if (context == nullptr) return openssl_error(ErrorCode::internal, "make a TLS context");
   SSL_CTX* const raw = context.get();
-  SSL_CTX_set_min_proto_version(raw, TLS1_3_VERSION);
+  const bool web = side == TlsSide::web_client;
+  SSL_CTX_set_min_proto_version(raw, web ? TLS1_2_VERSION : TLS1_3_VERSION);
   SSL_CTX_set_max_proto_version(raw, TLS1_3_VERSION);
   SSL_CTX_set_ciphersuites(raw, kCiphers);
   SSL_CTX_set_options(raw, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
@@ -78,7 +84,8 @@ Result<std::shared_ptr<SSL_CTX>> make_context(TlsSide side) {
   SSL_CTX_set_mode(raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(raw, 1);
   SSL_CTX_set_default_read_buffer_len(raw, kReadAheadBytes);
-  SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
+  SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                     web ? nullptr : on_verify);
   return context;
 }
 
@@ -124,15 +131,19 @@ Status TlsContexts::reload(const Stamps& seen) {
   const auto named = [](const std::filesystem::path& path, Error error) {
     return Error(ErrorCode::invalid_argument, path.string() + ": " + error.message());
   };
-  auto certificate = read_file(files_.certificate, kFileBytesMax);
+  const bool web = side_ == TlsSide::web_client;
+  const auto read = [&](const std::filesystem::path& path) {
+    return web && path.empty() ? Result<Bytes>(Bytes()) : read_file(path, kFileBytesMax);
+  };
+  auto certificate = read(files_.certificate);
   if (!certificate) return certificate.error().context("TLS certificate");
-  auto key = read_file(files_.key, kFileBytesMax);
+  auto key = read(files_.key);
   if (!key) return key.error().context("TLS key");
   struct Wipe {
     Bytes& bytes;
     ~Wipe() { wipe(bytes); }
   } const wipe_key{*key};
-  auto ca = read_file(files_.ca, kFileBytesMax);
+  auto ca = read(files_.ca);
   if (!ca) return ca.error().context("TLS CA");
 
   Sha256 hash;
@@ -142,10 +153,11 @@ Status TlsContexts::reload(const Stamps& seen) {
     TM_TRY(auto context, make_context(side_));
     const auto roots = add_roots(context.get(), *ca, side_);
     if (!roots) return named(files_.ca, roots.error());
-    const auto identity = set_identity(context.get(), *certificate, *key);
+    const auto identity = web ? Status{} : set_identity(context.get(), *certificate, *key);
     if (!identity) return named(files_.certificate, identity.error());
     if (current_.context != nullptr)
-      log::info("TLS files have changed and are in use: {}", files_.certificate.string());
+      log::info("TLS files have changed and are in use: {}",
+                web ? files_.ca.string() : files_.certificate.string());
     current_ = {std::move(context), current_.generation + 1};
     digest_ = digest;
   }

@@ -12,7 +12,11 @@
 
 namespace tidemark::net {
 
-enum class TlsSide { server, client };
+enum class TlsSide {
+  server,      // of a site: TLS 1.3, a certificate on both sides
+  client,      // of a site
+  web_client,  // of a service that is no site: TLS 1.2 too, no certificate of ours
+};
 
 struct TlsContext {
   std::shared_ptr<SSL_CTX> context;
@@ -21,8 +25,9 @@ struct TlsContext {
   std::uint64_t generation = 0;
 };
 
-// Builds contexts for TLS 1.3 with certificates on both sides and without resumption, and builds
-// them anew when the files change. Safe from any thread.
+// Builds contexts without resumption, and builds them anew when the files change. A web client
+// needs no certificate and key, and without a CA file it trusts the system's roots. Safe from any
+// thread.
 class TlsContexts {
  public:
   // `invalid_argument` (with the path) where the files are missing, unreadable or do not fit.

@@ -1,12 +1,9 @@
 #include "transport/tls_stream.h"
 
-#include <linux/sockios.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -27,11 +24,9 @@ bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 Result<std::unique_ptr<TlsStream>> TlsStream::create(SSL_CTX* context, Fd socket, bool server,
                                                      const Event& cancel, microseconds stall) {
-  std::unique_ptr<TlsStream> stream(new TlsStream);
+  std::unique_ptr<TlsStream> stream(new TlsStream(cancel, stall));
   stream->io_.fd = std::move(socket);
   stream->io_.out.resize(kOutBytes);
-  stream->cancel_ = &cancel;
-  stream->stall_ = stall;
   stream->ssl_.reset(SSL_new(context));
   BIO* const bio = bio_method() == nullptr ? nullptr : BIO_new(bio_method());
   if (stream->ssl_ == nullptr || bio == nullptr) {
@@ -157,33 +152,6 @@ Result<TlsStream::Blocked> TlsStream::blocked(int result) {
   }
 }
 
-// Waits for the socket to show one of `events`. Bytes that we wrote and the peer acknowledges are
-// progress too: over a slow line they are on their way for longer than a stall may last.
-// What is under way is looked at often, so that a last acknowledgement right after the start does
-// not count as progress at the end.
-Result<short> TlsStream::wait(short events) {
-  static constexpr microseconds kLook = std::chrono::seconds(1);
-  int under_way = bytes_under_way();
-  microseconds moved = uptime();
-  while (true) {
-    const microseconds left = stall_ - (uptime() - moved);
-    const microseconds limit =
-        deadline_ ? std::min({left, kLook, *deadline_ - uptime()}) : std::min(left, kLook);
-    auto shown = wait_for(io_.fd.get(), events, std::max(limit, microseconds(0)), {cancel_});
-    if (shown || shown.error().code() != ErrorCode::deadline_exceeded) return shown;
-    if (deadline_ && *deadline_ <= uptime()) return shown;
-    const int now_under_way = bytes_under_way();
-    if (now_under_way < under_way) moved = uptime();
-    under_way = now_under_way;
-    if (uptime() - moved >= stall_) return shown;
-  }
-}
-
-int TlsStream::bytes_under_way() const {
-  int bytes = 0;
-  return ::ioctl(io_.fd.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
-}
-
 Status TlsStream::flush() {
   while (true) {
     send_pending(io_);
@@ -194,12 +162,7 @@ Status TlsStream::flush() {
 }
 
 Status TlsStream::handshake(microseconds timeout) {
-  deadline_ = uptime() + timeout;
-  const microseconds stall = std::exchange(stall_, timeout);
-  const auto restore = [&] {
-    stall_ = stall;
-    deadline_.reset();
-  };
+  set_deadline(uptime() + timeout);
   while (true) {
     ERR_clear_error();
     const int result = SSL_do_handshake(ssl_.get());
@@ -207,17 +170,17 @@ Status TlsStream::handshake(microseconds timeout) {
     const auto on = blocked(result);
     // A refused write comes with the peer's reason waiting to be read, where there is one.
     if (!on) return on.error();
-    const auto waited = wait(*on == Blocked::for_input ? POLLIN : POLLOUT);
+    const auto waited = wait(*on == Blocked::for_input ? POLLIN : POLLOUT, timeout);
     if (!waited) return waited.error();
   }
-  restore();
+  set_deadline(std::nullopt);
   return flush();
 }
 
 Result<std::size_t> TlsStream::read_some(ByteSpan into) {
   std::size_t filled = 0;
   while (filled < into.size()) {
-    if (cancel_->is_set()) return Error(ErrorCode::cancelled, "cancelled");
+    if (cancel().is_set()) return Error(ErrorCode::cancelled, "cancelled");
     ERR_clear_error();
     std::size_t n = 0;
     const int result = SSL_read_ex(ssl_.get(), into.data() + filled, into.size() - filled, &n);
@@ -244,33 +207,9 @@ Result<int> TlsStream::peek() {
   return 0;
 }
 
-Status TlsStream::wait_input(microseconds timeout, const Event* also) {
-  const microseconds until = uptime() + timeout;
-  while (true) {
-    TM_TRY(const int there, peek());
-    if (there == 1) return {};
-    const auto shown = wait_for(io_.fd.get(), POLLIN, until - uptime(), {cancel_, also});
-    if (!shown) return shown.error();
-  }
-}
-
-bool TlsStream::is_quiet() {
-  const auto there = peek();
-  return there && *there == 0;
-}
-
-// Waits until the socket takes more. False where the peer has answered instead.
-Result<bool> TlsStream::wait_to_write(bool stop_for_input) {
-  const short events = stop_for_input ? POLLIN | POLLOUT : POLLOUT;
-  TM_TRY(const short shown, wait(events));
-  if (!stop_for_input || (shown & POLLIN) == 0) return true;
-  TM_TRY(const int there, peek());
-  return there == 0;
-}
-
 Result<bool> TlsStream::write_records(ByteView data, bool stop_for_input) {
   while (!data.empty()) {
-    if (cancel_->is_set()) return Error(ErrorCode::cancelled, "cancelled");
+    if (cancel().is_set()) return Error(ErrorCode::cancelled, "cancelled");
     ERR_clear_error();
     std::size_t n = 0;
     const int result = SSL_write_ex(ssl_.get(), data.data(), data.size(), &n);
@@ -311,17 +250,9 @@ void TlsStream::close(microseconds linger) {
   while (true) {
     send_pending(io_);
     if (io_.out_end == 0) break;
-    if (!wait_for(io_.fd.get(), POLLOUT, until - uptime(), {cancel_})) break;
+    if (!wait_for(io_.fd.get(), POLLOUT, until - uptime(), {&cancel()})) break;
   }
-  ::shutdown(io_.fd.get(), SHUT_WR);
-  std::array<char, 64 * kKiB> sink;
-  while (linger > microseconds(0)) {
-    const ssize_t n = ::recv(io_.fd.get(), sink.data(), sink.size(), 0);
-    if (n == 0 || (n < 0 && errno != EINTR && !would_block(errno))) break;
-    if (uptime() >= until) break;
-    if (n < 0 && would_block(errno) && !wait_for(io_.fd.get(), POLLIN, until - uptime(), {cancel_}))
-      break;
-  }
+  drain_until(until);
   io_.fd.reset();
 }
 

@@ -17,6 +17,7 @@ void fuzz_key_file(tidemark::ByteView input);
 void fuzz_region(tidemark::ByteView input);
 void fuzz_pack_index(tidemark::ByteView input);
 void fuzz_blob(tidemark::ByteView input);
+void fuzz_s3_xml(tidemark::ByteView input);
 
 namespace tidemark {
 namespace {
@@ -57,6 +58,21 @@ std::vector<Bytes> blob_seeds() {
   return seeds;
 }
 
+// Documents of an S3 server, each with the place of the cut before it.
+std::vector<Bytes> s3_xml_seeds() {
+  std::vector<Bytes> seeds;
+  for (const char* text :
+       {"@<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult xmlns=\"http://s3/\">"
+        "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><Contents><Key>a%20b</Key>"
+        "<LastModified>2026-11-22T22:45:11.725Z</LastModified><ETag>&quot;8d77&quot;</ETag>"
+        "<Size>4</Size></Contents><NextContinuationToken>c&#x01;d</NextContinuationToken>"
+        "</ListBucketResult>",
+        "p<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
+        " \n<n:a xmlns:n='u'><n:b c='d'><![CDATA[<&]]><!-- e --><?f g?></n:b>\xc3\xbc&#65;</n:a>"})
+    seeds.push_back(copy_of(as_bytes(text)));
+  return seeds;
+}
+
 struct Target {
   const char* name;
   void (*run)(ByteView);
@@ -89,6 +105,7 @@ const Target kTargets[] = {
      },
      8 * kMiB},
     {"Blob", fuzz_blob, blob_seeds, kBlobPlainBytesMax + kMiB},
+    {"S3Xml", fuzz_s3_xml, s3_xml_seeds, 2 * kMiB},
 };
 
 Bytes mutated(test::Rng& rng, const std::vector<Bytes>& seeds) {

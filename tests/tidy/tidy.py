@@ -25,6 +25,7 @@ THIRD_PARTY = [
     (r"CLI/", ["agent/cli/"]),
     (r"zstd(_errors)?\.h", ["store/"]),
     (r"openssl/", ["base/", "transport/"]),
+    (r"expat", ["transport/s3/"]),
 ]
 
 # Calls that take time or chance from the system instead of from a parameter, and what to use.
