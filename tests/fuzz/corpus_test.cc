@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "store/bucket.h"
 #include "store/pack.h"
 #include "tests/store/allocation_meter.h"
 #include "tests/store/support.h"
@@ -15,6 +16,7 @@ void fuzz_committed(tidemark::ByteView input);
 void fuzz_descriptor(tidemark::ByteView input);
 void fuzz_key_file(tidemark::ByteView input);
 void fuzz_region(tidemark::ByteView input);
+void fuzz_object(tidemark::ByteView input);
 void fuzz_pack_index(tidemark::ByteView input);
 void fuzz_blob(tidemark::ByteView input);
 void fuzz_s3_xml(tidemark::ByteView input);
@@ -32,6 +34,22 @@ std::vector<Bytes> region_seeds() {
   Bytes seed = {2};
   append(seed, test::golden("region"));
   return {seed};
+}
+
+// Of a version with a version's key, and of an object without.
+std::vector<Bytes> object_seeds() {
+  ObjectPlace place{"photos/a.jpg", {1'795'339'800'123'456}, 1, "v1"};
+  std::vector<Bytes> seeds;
+  for (const char* name : {"object_inline", "object_chunks"}) {
+    const std::string key = object_tree_key(place);
+    Bytes seed = {static_cast<std::uint8_t>(seeds.empty() ? 0 : 3),
+                  static_cast<std::uint8_t>(key.size())};
+    append(seed, as_bytes(key));
+    append(seed, test::golden(name));
+    seeds.push_back(std::move(seed));
+    place = {"photos/b.jpg", {}, 0, ""};
+  }
+  return seeds;
 }
 
 // The blobs of the golden packs, in the form that the target takes.
@@ -99,6 +117,7 @@ const Target kTargets[] = {
      kMiB},
     {"KeyFile", fuzz_key_file, [] { return golden_seeds({"key_file"}); }, kMiB},
     {"Region", fuzz_region, region_seeds, kMiB},
+    {"Object", fuzz_object, object_seeds, kMiB},
     {"PackIndex", fuzz_pack_index,
      [] {
        return golden_seeds({"pack_plain", "pack_sealed"});

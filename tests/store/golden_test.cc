@@ -1,5 +1,6 @@
 // Every format of the store, byte for byte. Where one of these fails, what stores hold cannot be
 // read any more: a change of format needs a new version number, and these files stay.
+#include "store/bucket.h"
 #include "store/pack.h"
 #include "store/record.h"
 #include "store/volume.h"
@@ -208,6 +209,53 @@ TEST(Golden, RegionValue) {
   const auto decoded = decode_region(read, kRegionBytes);
   ASSERT_TRUE(decoded);
   EXPECT_EQ(*decoded, sample_region());
+}
+
+ObjectEntry sample_object() {
+  ObjectEntry entry;
+  entry.place = {std::string("a\0b", 3), {1'795'339'800'123'456}, 1, "v1"};
+  entry.latest = true;
+  entry.size_bytes = 5;
+  entry.etag = "5d41402abc4b2a76b9719d911017c592";
+  entry.sha256 = counted_id<Digest>(0x40);
+  entry.storage_class = "COLD";
+  entry.owner = "tokyo";
+  entry.acl = "<a/>";
+  entry.headers = {{"content-type", "text/plain"}};
+  entry.metadata = {{"colour", "red"}, {"size", "5"}};
+  entry.tags = {{"tier", "gold"}};
+  entry.lock = ObjectLock{"GOVERNANCE", {1'795'339'801'000'000}, true};
+  entry.part_sizes = {5};
+  entry.inline_data = copy_of(as_bytes("hello"));
+  return entry;
+}
+
+// One with its bytes inside, one in chunks, one delete marker.
+TEST(Golden, ObjectValues) {
+  const ObjectEntry in_place = sample_object();
+  ObjectEntry in_chunks;
+  in_chunks.place = {"photos/b.jpg", {1'795'339'800'123'456}, 0, ""};
+  in_chunks.size_bytes = 2 * kObjectChunkBytes + 1;
+  in_chunks.etag = "e-2";
+  in_chunks.sha256 = counted_id<Digest>(0x40);
+  in_chunks.chunks = {counted_id<ChunkId>(1), counted_id<ChunkId>(2), counted_id<ChunkId>(3)};
+  ObjectEntry marker;
+  marker.place = {"k", {0}, 0, "null"};
+  marker.delete_marker = marker.latest = true;
+  EXPECT_EQ(to_hex(as_bytes(encode_object(in_place).key)),
+            "6100ff6200007ff99f25e0f667bf000000017631");
+  EXPECT_EQ(to_hex(as_bytes(encode_object(in_chunks).key)), "70686f746f732f622e6a70670000");
+  EXPECT_EQ(to_hex(as_bytes(encode_object(marker).key)), "6b00007fffffffffffffff000000006e756c6c");
+  EXPECT_EQ(to_hex(encode_object(marker).value), "03");
+  for (const auto& [name, entry] :
+       {std::pair("object_inline", in_place), std::pair("object_chunks", in_chunks)}) {
+    TreeEntry coded = encode_object(entry);
+    check_golden(name, coded.value);
+    coded.value = golden(name);
+    const auto decoded = decode_object(coded);
+    ASSERT_TRUE(decoded);
+    EXPECT_EQ(*decoded, entry);
+  }
 }
 
 // Where nodes end, and so the root, is part of the format: another root means that nothing is
