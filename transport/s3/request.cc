@@ -31,6 +31,7 @@ bool names_a_bucket(std::string_view bucket, bool in_host) {
 }
 
 Result<Bytes> read_rest(OpenAnswer& answer, std::uint64_t bytes_max, const std::stop_token& stop) {
+  if (answer.done()) return Bytes();  // that of HEAD says how long the body would be
   if (answer.length && *answer.length > bytes_max)
     return Error(ErrorCode::corruption, "the answer is too large");
   Bytes body(answer.length ? static_cast<std::size_t>(*answer.length) : kReadStep);
