@@ -18,8 +18,8 @@ namespace tidemark {
 struct BucketMeta {
   std::string name;
   s3::Versioning versioning = s3::Versioning::never;
-  std::string owner;
-  std::string quota;  // a JSON object as radosgw's administration writes it; empty: not known
+  std::string owner = {};
+  std::string quota = {};  // a JSON object as radosgw's administration writes it; empty: not known
   std::map<s3::BucketDocument, std::string> documents;
   bool operator==(const BucketMeta&) const = default;
 };

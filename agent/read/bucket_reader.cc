@@ -66,6 +66,15 @@ Status ObjectBytes::check_end() {
   return {};
 }
 
+Status ObjectBytes::check_all() {
+  if (entry_.size_bytes == 0) return check_end();
+  for (std::uint64_t offset = 0; offset < entry_.size_bytes;) {
+    TM_TRY(const ByteView bytes, at(offset));
+    offset += bytes.size();
+  }
+  return {};
+}
+
 Status ObjectBytes::load(std::size_t chunk) {
   if (loaded_ == chunk) return {};
   loaded_.reset();

@@ -57,6 +57,7 @@ class BucketPoint {
   const PointRow& row() const { return row_; }
   const BucketMeta& meta() const { return meta_; }
   BlobReader& reader() { return reader_; }
+  TreeNodes& nodes() { return nodes_; }
   KeyCursor keys(BucketSelection selection) {
     return {nodes_, row_.point.record.root, std::move(selection)};
   }
@@ -86,6 +87,8 @@ class ObjectBytes {
   // Bytes from `offset` on, at least one, until the next call. REQUIRES: offset < size(), and no
   // more than what was given out lies before it.
   Result<ByteView> at(std::uint64_t offset);
+  // Reads all of it, from the beginning; `corruption` where it is not what was captured.
+  Status check_all();
   // True once at() has failed: what the store gave was not the object.
   bool failed() const { return failed_; }
 

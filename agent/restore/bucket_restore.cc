@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "agent/read/bucket_diff.h"
 #include "agent/restore/bucket_settings.h"
 
 namespace tidemark {
@@ -230,7 +231,7 @@ Status BucketRestore::check_selection() {
   if (!selection.one_key()) return {};
   KeyCursor cursor = point_.keys(selection);
   TM_TRY(const auto found, cursor.next());
-  const std::string what = "'" + selection.key + "'" +
+  const std::string what = "'" + printable_key(selection.key) + "'" +
                            (selection.version.empty() ? "" : " in version " + selection.version);
   if (!found) return Error(ErrorCode::not_found, "the point has no " + what);
   if (!options_.versions && found->current() == nullptr)

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "agent/read/bucket_diff.h"
 #include "transport/s3/md5.h"
 
 namespace tidemark {
@@ -248,7 +249,7 @@ Status ObjectWriter::write(const ObjectEntry& entry, std::optional<Bytes> chunk,
   const auto result = put(entry, bytes, newest);
   if (streams) streams_.release(kStreamBytes);
   if (!result) {
-    const Error error = result.error().context("write " + entry.place.key);
+    const Error error = result.error().context("write " + printable_key(entry.place.key));
     if (bytes.failed() && result.error().code() == ErrorCode::corruption) {
       problems_.add_damage(entry.place.key, result.error());
       return {};
@@ -268,7 +269,7 @@ Status ObjectWriter::write_marker(const std::string& key, Newest& newest) {
     TM_TRY(std::string version, client_.remove(bucket_.name, {key, {}}, false, call(false)));
     return s3::PutResult{{}, std::move(version)};
   });
-  if (!written) return written.error().context("delete " + key);
+  if (!written) return written.error().context("delete " + printable_key(key));
   newest = {true, written->version_id};
   ++counts_.markers;
   return {};
