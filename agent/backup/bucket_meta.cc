@@ -1,0 +1,91 @@
+#include "agent/backup/bucket_meta.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "agent/service/point_json.h"
+
+namespace tidemark {
+namespace {
+
+using s3::BucketDocument;
+using s3::Versioning;
+
+constexpr std::array kVersioningNames = {std::pair(Versioning::never, "never"),
+                                         std::pair(Versioning::enabled, "enabled"),
+                                         std::pair(Versioning::suspended, "suspended")};
+
+constexpr std::array kDocumentNames = {
+    std::pair(BucketDocument::policy, "policy"),
+    std::pair(BucketDocument::lifecycle, "lifecycle"),
+    std::pair(BucketDocument::cors, "cors"),
+    std::pair(BucketDocument::acl, "acl"),
+    std::pair(BucketDocument::tagging, "tagging"),
+    std::pair(BucketDocument::object_lock, "object_lock"),
+    std::pair(BucketDocument::notification, "notification"),
+    std::pair(BucketDocument::encryption, "encryption"),
+};
+
+std::string text_at(const nlohmann::json& json, const char* key) {
+  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : std::string();
+}
+
+std::string text_of(const nlohmann::json& json) {
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string_view document_name(BucketDocument which) {
+  for (const auto& [document, name] : kDocumentNames)
+    if (document == which) return name;
+  return "unknown";
+}
+
+std::string format_bucket_meta(const BucketMeta& meta) {
+  nlohmann::json bucket = {{"name", meta.name}, {"owner", meta.owner}};
+  for (const auto& [versioning, name] : kVersioningNames)
+    if (versioning == meta.versioning) bucket["versioning"] = name;
+  const auto quota = parse_json(meta.quota.empty() ? "{}" : meta.quota);
+  bucket["quota"] = quota && quota->is_object() ? *quota : nlohmann::json::object();
+  bucket["documents"] = nlohmann::json::object();
+  for (const auto& [which, document] : meta.documents)
+    bucket["documents"][std::string(document_name(which))] = document;
+  return text_of({{"bucket", std::move(bucket)}});
+}
+
+Result<BucketMeta> parse_bucket_meta(std::string_view text) {
+  const Error malformed(ErrorCode::corruption, "the point's metadata is malformed");
+  TM_TRY(const auto json, parse_json(text));
+  if (!json.is_object() || !json.contains("bucket") || !json["bucket"].is_object())
+    return malformed;
+  const auto& bucket = json["bucket"];
+  BucketMeta meta;
+  meta.name = text_at(bucket, "name");
+  meta.owner = text_at(bucket, "owner");
+  bool known = false;
+  for (const auto& [versioning, name] : kVersioningNames) {
+    if (text_at(bucket, "versioning") != name) continue;
+    meta.versioning = versioning;
+    known = true;
+  }
+  if (!known) return malformed;
+  if (bucket.contains("quota") && bucket["quota"].is_object() && !bucket["quota"].empty())
+    meta.quota = text_of(bucket["quota"]);
+  if (!bucket.contains("documents") || !bucket["documents"].is_object()) return meta;
+  for (const auto& [which, name] : kDocumentNames) {
+    const std::string document = text_at(bucket["documents"], name);
+    if (!document.empty()) meta.documents[which] = document;
+  }
+  return meta;
+}
+
+Result<BucketMeta> read_bucket_meta(const PointRecord& record, const StoreKeys& keys) {
+  if (record.kind != PointKind::bucket)
+    return Error(ErrorCode::invalid_argument, "the point is not of a bucket");
+  TM_DO(check_record_mac(record, keys));
+  TM_TRY(const std::string json, open_meta(record, keys));
+  return parse_bucket_meta(json);
+}
+
+}  // namespace tidemark
