@@ -1,14 +1,7 @@
-#include <algorithm>
-
 #include "config/config.h"
 
 namespace tidemark {
 namespace {
-
-bool any_s3(const std::vector<std::string>& globs) {
-  return std::any_of(globs.begin(), globs.end(),
-                     [](const std::string& glob) { return glob.find("s3/") == 0; });
-}
 
 void warn_policy(const std::string& name, const PolicyConfig& policy,
                  std::vector<std::string>& out) {
@@ -24,15 +17,12 @@ void warn_policy(const std::string& name, const PolicyConfig& policy,
                   ".bandwidth is not acted upon by this version: points are sent at full speed.");
   if (policy.objective.rpo || policy.objective.rto)
     out.push_back(at + ".objective is not acted upon by this version: nothing is held against it.");
-  if (any_s3(policy.assets))
-    out.push_back(at + ".assets names buckets, which this version does not protect.");
 }
 
 }  // namespace
 
 std::vector<std::string> config_warnings(const Config& config) {
   std::vector<std::string> out;
-  if (config.s3) out.push_back("s3 is not acted upon by this version: buckets are not protected.");
   if (config.store && !config.listen)
     out.push_back("store is served to nobody but this site, because 'listen' is not set.");
   for (const auto& [name, policy] : config.policies) warn_policy(name, policy, out);

@@ -37,6 +37,8 @@ struct BackupReport {
   std::string mode;  // "first", "incremental", "full" (and why, in the log)
   std::uint64_t read_bytes = 0;
   std::uint64_t regions_checked = 0;  // read again and compared
+  // Of a bucket: versions read, and keys that changed while they were read.
+  std::uint64_t objects_read = 0, keys_moved = 0;
 };
 
 // `not_found` where the image is gone. Damage is reported as `corruption`: an unchanged region that

@@ -1,10 +1,9 @@
 #include "agent/backup/volume_capture.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <map>
-#include <unordered_set>
 
+#include "agent/backup/chunk_uploader.h"
+#include "agent/backup/ordered_changes.h"
 #include "base/assert.h"
 #include "base/queue.h"
 #include "store/volume.h"
@@ -13,8 +12,6 @@ namespace tidemark {
 namespace {
 
 constexpr std::size_t kWorkers = 2;
-constexpr std::size_t kAskBatchMax = 256;
-constexpr std::size_t kRecentIdsMax = 65536;
 // Queues between the stages hold jobs, and jobs are bounded by kJobsMax: these never fill.
 constexpr std::size_t kQueueMax = 4 * kJobsMax;
 
@@ -40,52 +37,6 @@ std::uint64_t bytes_in(const std::vector<RegionRun>& runs) {
   for (const RegionRun& run : runs) sum += run.size;
   return sum;
 }
-
-// Puts results, which come in any order, back into the order of regions.
-class OrderedChanges {
- public:
-  // `change` may be nothing: the region stays as it was.
-  void put(std::uint64_t sequence, std::optional<TreeChange> change) {
-    {
-      std::lock_guard lock(mutex_);
-      waiting_.emplace(sequence, std::move(change));
-    }
-    ready_.notify_one();
-  }
-  // After this many sequences the stream ends.
-  void end(std::uint64_t count) {
-    {
-      std::lock_guard lock(mutex_);
-      count_ = count;
-    }
-    ready_.notify_one();
-  }
-  void abort() {
-    {
-      std::lock_guard lock(mutex_);
-      aborted_ = true;
-    }
-    ready_.notify_one();
-  }
-  Result<std::optional<TreeChange>> next() {
-    std::unique_lock lock(mutex_);
-    while (true) {
-      ready_.wait(lock, [&] { return aborted_ || next_ == count_ || waiting_.contains(next_); });
-      if (aborted_) return Error(ErrorCode::cancelled, "capture stopped");
-      if (next_ == count_) return std::optional<TreeChange>();
-      auto found = waiting_.extract(next_++);
-      if (found.mapped()) return std::move(found.mapped());
-    }
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::map<std::uint64_t, std::optional<TreeChange>> waiting_;  // guarded by mutex_
-  std::uint64_t next_ = 0;                                      // guarded by mutex_
-  std::uint64_t count_ = ~0ULL;                                 // guarded by mutex_
-  bool aborted_ = false;                                        // guarded by mutex_
-};
 
 class Capture {
  public:
@@ -116,8 +67,6 @@ class Capture {
   Result<RegionMap> old_map(std::uint64_t region);
   std::uint32_t region_limit(std::uint64_t region) const;
   void finish_job(const JobPtr& job);
-  Status ask();
-  Status encode(const JobPtr& job);
   Status build_tree();
   void abort();
 
@@ -135,10 +84,11 @@ class Capture {
   Budget bytes_{kReadAheadBytes};
   Budget jobs_{kJobsMax};
   BoundedQueue<std::function<Status()>> tasks_{kQueueMax};
-  BoundedQueue<JobPtr> asks_{kQueueMax};
   InFlight reads_;
   OrderedChanges changes_;
   PackSender sender_;
+  ChunkUploader uploader_{store_, session_, sender_, input_.zstd_level,
+                          [this](ChunkUploader::Task task) { tasks_.push(std::move(task)); }};
   ThreadGroup threads_{[this] { abort(); }};  // last: its threads use the rest
 };
 
@@ -146,7 +96,7 @@ void Capture::abort() {
   bytes_.abort();
   jobs_.abort();
   tasks_.abort();
-  asks_.abort();
+  uploader_.abort();
   changes_.abort();
   sender_.abort();
 }
@@ -162,13 +112,13 @@ Result<CaptureResult> Capture::run() {
       return {};
     });
   }
-  threads_.start("tm-ask", [this] { return ask(); });
+  threads_.start("tm-ask", [this] { return uploader_.run(); });
   threads_.start("tm-list", [this]() -> Status {
     TM_DO(list());
     changes_.end(sequence_);
     // Every job has given back its place once nothing is under way any more.
     if (!jobs_.acquire(kJobsMax)) return Error(ErrorCode::cancelled, "capture stopped");
-    asks_.close();
+    uploader_.close();
     tasks_.close();
     return {};
   });
@@ -243,7 +193,7 @@ Status Capture::drop_lost_regions() {
     TM_DO(submit(RegionChange{last, false, {}}));
   TM_DO(base_cursor_.seek(region_key(result_.changed_regions.size())));
   while (base_cursor_.valid()) {
-    changes_.put(sequence_++, TreeChange{base_cursor_.entry().key, std::nullopt});
+    changes_.put(sequence_++, {TreeChange{base_cursor_.entry().key, std::nullopt}});
     TM_DO(base_cursor_.next());
   }
   return {};
@@ -320,17 +270,17 @@ Status Capture::process(const JobPtr& job) {
     if (job->whole || !wants_whole_capture(map)) break;
     TM_DO(reread_whole(*job));
   }
-  std::optional<TreeChange> change;
+  std::vector<TreeChange> change;
   if (map != job->old) {
-    change.emplace(TreeChange{region_key(job->region), std::nullopt});
-    if (!map.empty()) change->entry = encode_region(job->region, map);
+    change.push_back({region_key(job->region), std::nullopt});
+    if (!map.empty()) change[0].entry = encode_region(job->region, map);
   }
-  const bool new_data = change && !job->chunk.is_null();
+  const bool new_data = !change.empty() && !job->chunk.is_null();
   changes_.put(job->sequence, std::move(change));
   if (!new_data) {
     finish_job(job);
   } else {
-    asks_.push(job);
+    uploader_.add({job->chunk, std::move(job->data), [this, job] { finish_job(job); }});
   }
   return {};
 }
@@ -339,43 +289,6 @@ void Capture::finish_job(const JobPtr& job) {
   job->data = Bytes();
   bytes_.release(job->cost);
   jobs_.release(1);
-}
-
-// Sends only what the store does not have. Batches form by themselves: while one question is under
-// way, the next ids gather.
-Status Capture::ask() {
-  std::unordered_set<ChunkId, IdHash> recent;
-  while (auto first = asks_.pop()) {
-    std::vector<JobPtr> batch;
-    std::vector<ChunkId> ids;
-    for (auto job = std::move(first); job;) {
-      if (recent.insert((*job)->chunk).second) {
-        ids.push_back((*job)->chunk);
-        batch.push_back(*job);
-      } else {
-        finish_job(*job);
-      }
-      job = ids.size() < kAskBatchMax ? asks_.try_pop() : std::nullopt;
-    }
-    if (ids.empty()) continue;
-    TM_TRY(const auto missing, store_.missing(session_, ids));
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (!missing[i]) {
-        finish_job(batch[i]);
-      } else {
-        tasks_.push([this, job = batch[i]] { return encode(job); });
-      }
-    }
-    if (recent.size() > kRecentIdsMax) recent.clear();
-  }
-  return {};
-}
-
-Status Capture::encode(const JobPtr& job) {
-  TM_TRY(const EncodedBlob blob,
-         encode_blob(job->chunk, BlobKind::chunk, job->data, 0, input_.zstd_level));
-  finish_job(job);
-  return sender_.add(blob);
 }
 
 Status Capture::build_tree() {

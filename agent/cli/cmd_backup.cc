@@ -64,6 +64,10 @@ Result<int> run_backup(Command& command, const BackupArguments& arguments) {
       nlohmann::json point = point_json(report->point);
       point["mode"] = report->mode;
       point["read_bytes"] = report->read_bytes;
+      if (job.asset.kind() == AssetName::Kind::s3) {
+        point["objects_read"] = report->objects_read;
+        point["keys_moved"] = report->keys_moved;
+      }
       points.push_back(std::move(point));
       if (!command.globals.json) print_outcome(*report);
       continue;
@@ -87,7 +91,7 @@ Result<int> run_backup(Command& command, const BackupArguments& arguments) {
 void add_backup_command(CLI::App& app, Command& command) {
   auto* backup = app.add_subcommand("backup", "Take recovery points now");
   auto arguments = std::make_shared<BackupArguments>();
-  backup->add_option("ASSET", arguments->assets, "rbd/<pool>[/<namespace>]/<image>");
+  backup->add_option("ASSET", arguments->assets, "rbd/<pool>[/<namespace>]/<image> or s3/<bucket>");
   backup->add_option("--policy", arguments->policy, "all assets of a policy");
   backup->add_flag("--all", arguments->all, "all assets of all policies");
   backup->add_flag("--full", arguments->full, "read everything again instead of what changed");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/site/s3_access.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -41,26 +42,62 @@ Result<StoreAccess*> BackupRunner::store(const std::string& name) {
   return &stores_.emplace(name, std::move(access)).first->second;
 }
 
+Result<const s3::Client*> BackupRunner::gateway() {
+  if (!gateway_) {
+    if (!config_.s3)
+      return Error(ErrorCode::invalid_argument,
+                   config_.name + ": 's3' is needed to protect buckets");
+    TM_TRY(gateway_, connect_s3(*config_.s3));
+  }
+  return gateway_.get();
+}
+
+Status BackupRunner::add_images(const PolicyConfig& policy,
+                                const std::pair<std::string, std::string>& place,
+                                std::set<AssetName>& assets) {
+  TM_TRY(const auto ceph, cluster());
+  TM_TRY(const auto images, ceph->list_images(place.first, place.second));
+  for (const std::string& image : images) {
+    if (image.ends_with(".tidemark-restoring")) continue;
+    const auto asset =
+        AssetName::parse("rbd/" + RbdImageName{place.first, place.second, image}.text());
+    if (asset && policy.covers(*asset)) assets.insert(*asset);
+  }
+  return {};
+}
+
+Status BackupRunner::add_buckets(const PolicyConfig& policy, std::set<AssetName>& assets) {
+  TM_TRY(const s3::Client* const client, gateway());
+  s3::Call call;
+  call.stop = stop_;
+  TM_TRY(const auto buckets, client->list_buckets(call));
+  for (const s3::Bucket& bucket : buckets)
+    if (const auto asset = AssetName::parse("s3/" + bucket.name); asset && policy.covers(*asset))
+      assets.insert(*asset);
+  // Buckets of others are named in full.
+  for (const std::string& pattern : policy.assets)
+    if (pattern.starts_with("s3/") && !has_wildcard(pattern))
+      if (const auto asset = AssetName::parse(pattern); asset) assets.insert(*asset);
+  return {};
+}
+
 Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& name) {
   const auto it = config_.policies.find(name);
   if (it == config_.policies.end())
     return Error(ErrorCode::not_found, "there is no policy '" + name + "'");
   const PolicyConfig& policy = it->second;
   std::set<AssetName> assets;
+  bool buckets = false;
   std::set<std::pair<std::string, std::string>> listed;
   for (const std::string& pattern : policy.assets) {
-    if (pattern.starts_with("s3/")) continue;  // config_warnings says so
-    TM_TRY(const auto place, place_of(pattern));
-    if (!listed.insert(place).second) continue;
-    TM_TRY(const auto ceph, cluster());
-    auto images = ceph->list_images(place.first, place.second);
-    if (!images) return std::move(images).error().context("policy " + name);
-    for (const std::string& image : *images) {
-      if (image.ends_with(".tidemark-restoring")) continue;
-      const auto asset =
-          AssetName::parse("rbd/" + RbdImageName{place.first, place.second, image}.text());
-      if (asset && policy.covers(*asset)) assets.insert(*asset);
+    Status added;
+    if (pattern.starts_with("s3/")) {
+      if (!std::exchange(buckets, true)) added = add_buckets(policy, assets);
+    } else {
+      TM_TRY(const auto place, place_of(pattern));
+      if (listed.insert(place).second) added = add_images(policy, place, assets);
     }
+    if (!added) return std::move(added).error().context("policy " + name);
   }
   std::vector<BackupJob> jobs;
   for (const AssetName& asset : assets)
@@ -96,9 +133,6 @@ Result<bool> BackupRunner::is_due(const BackupJob& job, Duration every) {
 }
 
 Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* progress, bool full) {
-  if (job.asset.kind() != AssetName::Kind::rbd)
-    return Error(ErrorCode::unsupported,
-                 job.asset.text() + ": buckets are not supported by this version");
   const auto locks = config_.state / "locks";
   std::error_code failed;
   std::filesystem::create_directories(locks, failed);
@@ -108,6 +142,12 @@ Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* pro
   if (!lock && lock.error().code() == ErrorCode::refused)
     return Error(ErrorCode::refused, "a backup of " + job.asset.text() + " is running already");
   if (!lock) return std::move(lock).error();
+  return job.asset.kind() == AssetName::Kind::rbd ? run_volume(job, progress, full)
+                                                  : run_bucket(job, progress, full);
+}
+
+Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgress* progress,
+                                              bool full) {
   TM_TRY(const auto ceph, cluster());
   TM_TRY(StoreAccess* const access, store(job.to));
   TM_TRY(const StoreKeys* const keys, access->need_keys());
@@ -118,6 +158,19 @@ Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* pro
   options.progress = progress;
   options.stop = stop_;
   return back_up_volume(ceph, job.asset.rbd(), *access->store, *keys, options, clock_);
+}
+
+Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgress* progress,
+                                              bool full) {
+  TM_TRY(const s3::Client* const client, gateway());
+  TM_TRY(StoreAccess* const access, store(job.to));
+  TM_TRY(const StoreKeys* const keys, access->need_keys());
+  BucketBackupOptions options;
+  options.site = config_.site;
+  options.full = full;
+  options.progress = progress;
+  options.stop = stop_;
+  return back_up_bucket(*client, job.asset.bucket(), *access->store, *keys, options, clock_);
 }
 
 }  // namespace tidemark

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/backup/bucket_backup.h"
 #include "agent/backup/volume_backup.h"
 #include "agent/site/access.h"
 
@@ -32,8 +33,8 @@ class BackupRunner {
   // A store that is open already in this process is used instead of a connection to ourselves.
   void use_own_store(StoreAccess* own) { own_ = own; }
 
-  // The assets that a policy covers now, in order. Patterns are matched against the images that
-  // exist; a pool that cannot be listed is an error.
+  // The assets that a policy covers now, in order. Patterns are matched against the images and the
+  // buckets of our user that exist; what cannot be listed is an error.
   Result<std::vector<BackupJob>> jobs_of_policy(const std::string& policy);
   // One asset by name, with the policy that covers it (the first, in order of names).
   Result<BackupJob> job_of_asset(const AssetName& asset);
@@ -45,12 +46,19 @@ class BackupRunner {
  private:
   Result<std::shared_ptr<CephCluster>> cluster();
   Result<StoreAccess*> store(const std::string& name);
+  Result<const s3::Client*> gateway();
+  Status add_images(const PolicyConfig& policy, const std::pair<std::string, std::string>& place,
+                    std::set<AssetName>& assets);
+  Status add_buckets(const PolicyConfig& policy, std::set<AssetName>& assets);
+  Result<BackupReport> run_volume(const BackupJob& job, BackupProgress* progress, bool full);
+  Result<BackupReport> run_bucket(const BackupJob& job, BackupProgress* progress, bool full);
 
   const Config& config_;
   Clock& clock_;
   std::stop_token stop_;
   StoreAccess* own_ = nullptr;
   std::shared_ptr<CephCluster> cluster_;
+  std::unique_ptr<s3::Client> gateway_;
   std::map<std::string, StoreAccess> stores_;
 };
 

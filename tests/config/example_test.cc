@@ -78,11 +78,10 @@ TEST(Example, WarnsOnceForEachThingThatIsNotActedUpon) {
     return std::count_if(warnings.begin(), warnings.end(),
                          [&](const std::string& w) { return w.starts_with(what + " "); });
   };
-  for (const char* what :
-       {"s3", "standby", "policies.hourly.keep", "policies.hourly.bandwidth",
-        "policies.hourly.objective", "policies.hourly.assets", "policies.nightly.cron"})
+  for (const char* what : {"standby", "policies.hourly.keep", "policies.hourly.bandwidth",
+                           "policies.hourly.objective", "policies.nightly.cron"})
     EXPECT_EQ(about(what), 1) << what;
-  EXPECT_EQ(warnings.size(), 7U);
+  EXPECT_EQ(warnings.size(), 5U);
 }
 
 TEST(Warnings, NothingIsSaidOfWhatIsActedUpon) {

@@ -1,0 +1,369 @@
+#include "agent/backup/bucket_capture.h"
+
+#include <algorithm>
+#include <map>
+
+#include "agent/backup/chunk_uploader.h"
+#include "agent/backup/ordered_changes.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "snapshot/bucket/listing.h"
+#include "snapshot/bucket/object.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::size_t kWorkers = 2;
+constexpr std::size_t kQueuedKeysMax = 1024;
+// Small chunks count as this much, which bounds their number too.
+constexpr std::size_t kChunkCostMin = 4096;
+// Entries on their way into the tree.
+constexpr std::uint64_t kEntriesBytesMax = 48 * kMiB;
+// How often a key is looked at again that moves, and an object is read again that broke off.
+constexpr int kLooksMax = 8, kReadsMax = 3;
+
+// One key on its way: what was known of it, and what the server lists now.
+struct KeyJob {
+  std::uint64_t sequence = 0;
+  ListedKey listed;
+  std::vector<ObjectEntry> old;
+  std::uint64_t cost = 0;
+};
+using JobPtr = std::shared_ptr<KeyJob>;
+
+// The old entry that is the same version as a listed one, whatever its place became: another
+// version with the same time pushes it back, and the first versioning gives it the id "null".
+const ObjectEntry* find_same(const std::vector<ObjectEntry>& old, const ObjectEntry& listed) {
+  for (const ObjectEntry& entry : old) {
+    ObjectEntry moved;
+    moved.place = listed.place;
+    if (entry.place.version_id != listed.place.version_id &&
+        !(entry.place.version_id.empty() && listed.place.version_id == "null"))
+      continue;
+    moved.place.modified = entry.place.modified;
+    moved.delete_marker = entry.delete_marker;
+    moved.etag = entry.etag;
+    moved.size_bytes = entry.size_bytes;
+    if (listed.listed_alike(moved)) return &entry;
+  }
+  return nullptr;
+}
+
+ObjectEntry moved_to(ObjectEntry entry, const ObjectEntry& listed) {
+  entry.place = listed.place;
+  entry.latest = listed.latest;
+  return entry;
+}
+
+// What turns the old entries of a key into the new ones.
+std::vector<TreeChange> changes_of(const std::vector<ObjectEntry>& old,
+                                   const std::vector<ObjectEntry>& now) {
+  std::map<std::string, std::optional<TreeEntry>> before, after;
+  for (const ObjectEntry& entry : old) {
+    TreeEntry coded = encode_object(entry);
+    after[coded.key];
+    before[coded.key] = std::move(coded);
+  }
+  for (const ObjectEntry& entry : now) {
+    TreeEntry coded = encode_object(entry);
+    after[coded.key] = std::move(coded);
+  }
+  std::vector<TreeChange> changes;
+  for (auto& [key, entry] : after)
+    if (before[key] != entry) changes.push_back({key, std::move(entry)});
+  return changes;
+}
+
+class Capture {
+ public:
+  Capture(const BucketCaptureInput& input, PointStore& store, const UploadSession& session,
+          const StoreKeys& keys, TreeNodes& nodes)
+      : input_(input),
+        keys_(keys),
+        nodes_(nodes),
+        cursor_(nodes, input.base_root),
+        sender_(store, session, keys),
+        uploader_(store, session, sender_, input.zstd_level,
+                  [this](ChunkUploader::Task task) { tasks_.push(std::move(task)); }) {}
+
+  Result<BucketCaptureResult> run();
+
+ private:
+  void start_threads();
+  Status list();
+  Status merge(ListedKey listed);
+  Status drop_until(const std::string& tree_key);
+  Status read_keys();
+  Status read_key(KeyJob& job);
+  Result<bool> look(KeyJob& job, std::vector<ObjectEntry>& now);
+  Status look_again(KeyJob& job);
+  Result<std::optional<ObjectEntry>> read(const ObjectEntry& listed);
+  void finish(KeyJob& job, const std::vector<ObjectEntry>& now);
+  ChunkSink sink();
+  Status build_tree();
+  void abort();
+
+  const BucketCaptureInput& input_;
+  const StoreKeys& keys_;
+  TreeNodes& nodes_;
+  TreeCursor cursor_;            // of the listing thread
+  std::uint64_t sequence_ = 0;   // of the listing thread
+  std::uint64_t reordered_ = 0;  // of the listing thread
+  std::atomic<std::uint64_t> objects_{0}, size_bytes_{0}, dropped_{0}, moved_{0}, read_objects_{0};
+  std::atomic<std::size_t> readers_{kObjectReaders};
+  TreeRoot root_;
+
+  Budget bytes_{kReadAheadBytes};
+  Budget entries_{kEntriesBytesMax};
+  BoundedQueue<JobPtr> jobs_{kQueuedKeysMax};
+  BoundedQueue<ChunkUploader::Task> tasks_{ChunkUploader::kWaitingMax};
+  OrderedChanges changes_{&entries_};
+  PackSender sender_;
+  ChunkUploader uploader_;
+  std::stop_source stop_;                     // of calls to the gateway
+  ThreadGroup threads_{[this] { abort(); }};  // last: its threads use the rest
+};
+
+void Capture::abort() {
+  stop_.request_stop();
+  bytes_.abort();
+  entries_.abort();
+  jobs_.abort();
+  tasks_.abort();
+  uploader_.abort();
+  changes_.abort();
+  sender_.abort();
+}
+
+void Capture::start_threads() {
+  for (std::size_t i = 0; i < kWorkers; ++i) {
+    threads_.start("tm-work", [this]() -> Status {
+      while (auto task = tasks_.pop()) TM_DO((*task)());
+      return {};
+    });
+  }
+  threads_.start("tm-ask", [this]() -> Status {
+    TM_DO(uploader_.run());
+    tasks_.close();
+    return {};
+  });
+  for (std::size_t i = 0; i < kObjectReaders; ++i) {
+    threads_.start("tm-object", [this]() -> Status {
+      TM_DO(read_keys());
+      if (--readers_ == 0) uploader_.close();
+      return {};
+    });
+  }
+  threads_.start("tm-list", [this]() -> Status {
+    TM_DO(list());
+    changes_.end(sequence_);
+    jobs_.close();
+    return {};
+  });
+  threads_.start("tm-tree", [this] { return build_tree(); });
+}
+
+Result<BucketCaptureResult> Capture::run() {
+  std::stop_callback on_stop(input_.stop,
+                             [this] { threads_.fail(Error(ErrorCode::cancelled, "interrupted")); });
+  start_threads();
+  TM_DO(threads_.join());
+  TM_DO(sender_.finish());
+  BucketCaptureResult out;
+  out.root = root_;
+  out.objects = objects_;
+  out.size_bytes = size_bytes_;
+  out.changed_bytes = input_.progress->changed_bytes;
+  out.sent_bytes = sender_.bytes_sent();
+  out.read_objects = read_objects_;
+  out.read_bytes = input_.progress->read_bytes;
+  out.dropped_objects = dropped_;
+  out.moved_keys = moved_;
+  out.reordered_keys = reordered_;
+  input_.progress->sent_bytes = out.sent_bytes;
+  return out;
+}
+
+Status Capture::list() {
+  TM_DO(cursor_.seek(""));
+  KeyListing listing(*input_.client, input_.bucket, input_.versions, stop_.get_token());
+  while (true) {
+    TM_TRY(auto listed, listing.next());
+    if (!listed) break;
+    TM_DO(drop_until(object_tree_prefix(listed->key)));
+    TM_DO(merge(*std::move(listed)));
+  }
+  while (cursor_.valid()) TM_DO(drop_until(cursor_.entry().key + '\0'));
+  return {};
+}
+
+// Entries of the old tree that the listing has passed are gone.
+Status Capture::drop_until(const std::string& tree_key) {
+  while (cursor_.valid() && cursor_.entry().key < tree_key) {
+    if (!entries_.acquire(kChunkCostMin)) return Error(ErrorCode::cancelled, "capture stopped");
+    ++dropped_;
+    changes_.put(sequence_++, {TreeChange{cursor_.entry().key, std::nullopt}}, kChunkCostMin);
+    TM_DO(cursor_.next());
+  }
+  return {};
+}
+
+Status Capture::merge(ListedKey listed) {
+  auto job = std::make_shared<KeyJob>();
+  const std::string of_key = object_tree_prefix(listed.key) + std::string(2, '\0');
+  while (cursor_.valid() && cursor_.entry().key.starts_with(of_key)) {
+    TM_TRY(ObjectEntry entry, decode_object(cursor_.entry()));
+    job->old.push_back(std::move(entry));
+    TM_DO(cursor_.next());
+  }
+  if (listed.reordered) {
+    ++reordered_;
+    log::warn("s3/{}: the versions of '{}' are not listed in the order of their times",
+              input_.bucket, listed.key);
+  }
+  std::vector<ObjectEntry> now;
+  for (const ObjectEntry& version : listed.versions) {
+    job->cost += 2048 + version.size_bytes / kObjectChunkBytes * sizeof(ChunkId);
+    const ObjectEntry* const same = find_same(job->old, version);
+    if (same != nullptr) now.push_back(moved_to(*same, version));
+    input_.progress->size_bytes += version.size_bytes;
+  }
+  const bool known = now.size() == listed.versions.size();
+  if (known && now == job->old) {  // by far the most frequent
+    objects_ += now.size();
+    for (const ObjectEntry& entry : now) size_bytes_ += entry.size_bytes;
+    input_.progress->position_bytes = size_bytes_.load();
+    return {};
+  }
+  job->listed = std::move(listed);
+  if (!entries_.acquire(job->cost)) return Error(ErrorCode::cancelled, "capture stopped");
+  job->sequence = sequence_++;
+  if (known) {
+    finish(*job, now);
+  } else if (!jobs_.push(job)) {
+    return Error(ErrorCode::cancelled, "capture stopped");
+  }
+  return {};
+}
+
+Status Capture::read_keys() {
+  while (auto job = jobs_.pop())
+    if (auto done = read_key(**job); !done)
+      return std::move(done).error().context("read '" + (*job)->listed.key + "'");
+  return {};
+}
+
+Status Capture::read_key(KeyJob& job) {
+  for (int looks = 1;; ++looks) {
+    std::vector<ObjectEntry> now;
+    TM_TRY(const bool whole, look(job, now));
+    if (whole) {
+      finish(job, now);
+      return {};
+    }
+    if (looks == 1) ++moved_;
+    if (looks == kLooksMax)
+      return Error(ErrorCode::unavailable, "it changes faster than it can be read");
+    TM_DO(look_again(job));
+  }
+}
+
+// Entries of all listed versions; false where one is not there any more.
+Result<bool> Capture::look(KeyJob& job, std::vector<ObjectEntry>& now) {
+  for (const ObjectEntry& version : job.listed.versions) {
+    if (const ObjectEntry* const same = find_same(job.old, version); same != nullptr) {
+      now.push_back(moved_to(*same, version));
+      continue;
+    }
+    TM_TRY(auto entry, read(version));
+    if (!entry) return false;
+    now.push_back(*std::move(entry));
+  }
+  return true;
+}
+
+// What the key holds now. Where it holds nothing the bucket is asked for too: one that is gone must
+// not read as one whose objects were deleted.
+Status Capture::look_again(KeyJob& job) {
+  KeyListing listing(*input_.client, input_.bucket, input_.versions, stop_.get_token(),
+                     job.listed.key);
+  TM_TRY(auto listed, listing.next());
+  if (listed) {
+    job.listed = *std::move(listed);
+    return {};
+  }
+  job.listed.versions.clear();
+  s3::Call call;
+  call.stop = stop_.get_token();
+  return input_.client->head_bucket(input_.bucket, call);
+}
+
+Result<std::optional<ObjectEntry>> Capture::read(const ObjectEntry& listed) {
+  for (int reads = 1;; ++reads) {
+    auto entry = read_object(*input_.client, input_.bucket, listed, sink(), stop_.get_token());
+    if (entry) {
+      if (*entry) {
+        ++read_objects_;
+        input_.progress->read_bytes += listed.size_bytes;
+      }
+      return entry;
+    }
+    const bool again = entry.error().retryable() || entry.error().code() == ErrorCode::corruption;
+    if (!again || reads == kReadsMax || stop_.stop_requested()) return entry;
+    log::warn("s3/{}: '{}' is read again: {}", input_.bucket, listed.place.key,
+              entry.error().message());
+  }
+}
+
+void Capture::finish(KeyJob& job, const std::vector<ObjectEntry>& now) {
+  objects_ += now.size();
+  for (const ObjectEntry& entry : now) {
+    size_bytes_ += entry.size_bytes;
+    if (find_same(job.old, entry) == nullptr) input_.progress->changed_bytes += entry.size_bytes;
+  }
+  input_.progress->position_bytes = size_bytes_.load();
+  input_.progress->sent_bytes = sender_.bytes_sent();
+  auto changes = changes_of(job.old, now);
+  for (const TreeChange& change : changes)
+    if (!change.entry) ++dropped_;
+  changes_.put(job.sequence, std::move(changes), job.cost);
+}
+
+ChunkSink Capture::sink() {
+  const auto cost = [](std::size_t size) { return std::max(size, kChunkCostMin); };
+  ChunkSink out;
+  out.reserve = [this, cost](std::size_t size) -> Status {
+    if (bytes_.acquire(cost(size))) return {};
+    return Error(ErrorCode::cancelled, "capture stopped");
+  };
+  out.release = [this, cost](std::size_t size) { bytes_.release(cost(size)); };
+  out.put = [this, cost](Bytes bytes) {
+    const ChunkId id = keys_.chunk_id(bytes);
+    const std::size_t size = cost(bytes.size());
+    uploader_.add({id, std::move(bytes), [this, size] { bytes_.release(size); }});
+    return id;
+  };
+  return out;
+}
+
+Status Capture::build_tree() {
+  TreeBuilder builder(keys_, [this](const ChunkId& id, EncodedNode node, std::uint8_t) -> Status {
+    TM_TRY(const EncodedBlob blob,
+           encode_blob(id, BlobKind::node, node.plain, node.clear_size, input_.zstd_level));
+    return sender_.add(blob);
+  });
+  TM_TRY(root_, update_tree(nodes_, input_.base_root, builder, [this] { return changes_.next(); }));
+  return {};
+}
+
+}  // namespace
+
+Result<BucketCaptureResult> capture_bucket(const BucketCaptureInput& input, PointStore& store,
+                                           const UploadSession& session, const StoreKeys& keys,
+                                           TreeNodes& nodes) {
+  TM_CHECK(input.client != nullptr && input.progress != nullptr);
+  Capture capture(input, store, session, keys, nodes);
+  return capture.run();
+}
+
+}  // namespace tidemark

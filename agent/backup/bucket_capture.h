@@ -1,0 +1,54 @@
+// The pipeline that turns a bucket into entries, chunks, packs and a tree.
+//
+//   listing  --+-> merge, key by key -> read what is new -> hash -> ask -> compress -> pack ->
+//   upload old tree --+                  \-> entries, in order -> tree
+//
+// Every arrow is bounded: by bytes read and not yet packed, by the entries that wait for their turn
+// in the tree, and by packs not yet uploaded. So memory stays the same for a bucket of any size.
+#pragma once
+
+#include <atomic>
+#include <stop_token>
+#include <string>
+
+#include "agent/backup/pack_sender.h"
+#include "agent/backup/volume_capture.h"
+#include "store/tree.h"
+#include "transport/s3/client.h"
+
+namespace tidemark {
+
+struct BucketCaptureInput {
+  const s3::Client* client = nullptr;  // never null
+  std::string bucket;
+  bool versions = false;  // the bucket has or had versioning
+  TreeRoot base_root;     // of the point before; the empty tree without one
+  int zstd_level = 1;
+  BackupProgress* progress = nullptr;  // never null
+  std::stop_token stop;
+};
+
+struct BucketCaptureResult {
+  TreeRoot root;
+  std::uint64_t objects = 0;  // entries of the tree, delete markers included
+  std::uint64_t size_bytes = 0;
+  std::uint64_t changed_bytes = 0;  // of new and changed versions
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t read_objects = 0, read_bytes = 0;
+  std::uint64_t dropped_objects = 0;
+  // Keys that were overwritten or deleted while they were read, and looked at again.
+  std::uint64_t moved_keys = 0;
+  // Keys whose versions the server does not list in the order of their times.
+  std::uint64_t reordered_keys = 0;
+};
+
+inline constexpr std::size_t kObjectReaders = 32;
+
+// Captures and uploads; everything that the new root reaches is durable at the store on success.
+// An error of the listing fails the capture, and so does an object that cannot be read: nothing is
+// left out silently. After a failure nothing is left running.
+Result<BucketCaptureResult> capture_bucket(const BucketCaptureInput& input, PointStore& store,
+                                           const UploadSession& session, const StoreKeys& keys,
+                                           TreeNodes& nodes);
+
+}  // namespace tidemark
