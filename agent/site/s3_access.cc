@@ -1,0 +1,18 @@
+#include "agent/site/s3_access.h"
+
+namespace tidemark {
+
+Result<std::unique_ptr<s3::Client>> connect_s3(const S3Config& config) {
+  s3::ClientOptions options;
+  options.endpoint = config.endpoint;
+  options.credentials = [access = config.access_key,
+                         secret = config.secret_key]() -> Result<s3::Credentials> {
+    s3::Credentials credentials;
+    TM_TRY(credentials.access_key, read_secret(access));
+    TM_TRY(credentials.secret_key, read_secret(secret));
+    return credentials;
+  };
+  return s3::Client::create(std::move(options));
+}
+
+}  // namespace tidemark

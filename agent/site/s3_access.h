@@ -1,0 +1,14 @@
+// How a process of this site reaches its gateway.
+#pragma once
+
+#include <memory>
+
+#include "config/config.h"
+#include "transport/s3/client.h"
+
+namespace tidemark {
+
+// The secrets are read anew for each request.
+Result<std::unique_ptr<s3::Client>> connect_s3(const S3Config& config);
+
+}  // namespace tidemark
