@@ -1,9 +1,12 @@
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "agent/backup/volume_backup.h"
 #include "agent/cli/command.h"
+#include "agent/read/bucket_diff.h"
 #include "agent/read/volume_reader.h"
 #include "agent/service/point_json.h"
+#include "base/text.h"
 
 namespace tidemark {
 namespace {
@@ -47,7 +50,10 @@ Result<int> show_point(Command& command, const std::string& id) {
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const PointRow row, command.find_point_by_id(access, id));
   nlohmann::json json = point_json(row);
-  if (access.keys) {
+  if (access.keys && row.point.record.kind == PointKind::bucket) {
+    TM_TRY(const BucketMeta meta, read_bucket_meta(row.point.record, *access.keys));
+    json["bucket"] = bucket_json(meta);
+  } else if (access.keys) {
     TM_TRY(const VolumeMeta meta, read_volume_meta(row.point.record, *access.keys));
     json["image"] = {{"cluster", meta.cluster_fsid},
                      {"id", meta.image.id},
@@ -97,12 +103,64 @@ Result<int> administer_point(Command& command, const std::string& id, Administer
   return kExitDone;
 }
 
+nlohmann::json bucket_json(const BucketMeta& meta) {
+  nlohmann::json documents = nlohmann::json::array();
+  for (const auto& [which, document] : meta.documents) documents.push_back(document_name(which));
+  const char* const versioning = meta.versioning == s3::Versioning::enabled     ? "enabled"
+                                 : meta.versioning == s3::Versioning::suspended ? "suspended"
+                                                                                : "never";
+  return {{"name", meta.name},
+          {"versioning", versioning},
+          {"owner", meta.owner},
+          {"documents", documents}};
+}
+
+// Keys are printed as they are found: there may be millions.
+Result<int> diff_bucket_points(Command& command, BucketPoint& from, BucketPoint& to) {
+  std::array<std::uint64_t, 3> counts{};
+  const char* separator = "";
+  if (command.globals.json)
+    std::printf("{\"from\":\"%s\",\"to\":\"%s\",\"keys\":[",
+                from.row().point.record.id.hex().c_str(), to.row().point.record.id.hex().c_str());
+  TM_DO(diff_buckets(from, to, [&](const KeyChange& change) -> Status {
+    if (command.stop.stop_requested()) return Error(ErrorCode::cancelled, "interrupted");
+    ++counts[static_cast<std::size_t>(change.kind)];
+    const std::string kind(to_string(change.kind));
+    if (!command.globals.json) {
+      std::printf("%-8s %s\n", kind.c_str(), printable_key(change.key).c_str());
+      return {};
+    }
+    const bool text = utf8_prefix(change.key) == change.key.size();
+    nlohmann::json json = {{"change", kind},
+                           {"from_bytes", change.from_bytes},
+                           {"to_bytes", change.to_bytes},
+                           {"entries", change.entries}};
+    json[text ? "key" : "key_hex"] = text ? change.key : to_hex(as_bytes(change.key));
+    std::printf("%s\n%s", separator, json.dump().c_str());
+    separator = ",";
+    return {};
+  }));
+  std::printf(command.globals.json ? "],\n\"added\":%llu,\"changed\":%llu,\"removed\":%llu}\n"
+                                   : "%llu added, %llu changed, %llu removed\n",
+              static_cast<unsigned long long>(counts[0]),
+              static_cast<unsigned long long>(counts[1]),
+              static_cast<unsigned long long>(counts[2]));
+  return kExitDone;
+}
+
 Result<int> diff_points(Command& command, const std::string& a_text, const std::string& b_text) {
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const StoreKeys* const keys, access.need_keys());
   TM_TRY(const PointRow a, command.find_point_by_id(access, a_text));
   TM_TRY(const PointRow b, command.find_point_by_id(access, b_text));
   for (const PointRow* row : {&a, &b}) TM_DO(check_record_mac(row->point.record, *keys));
+  if (a.point.record.kind != b.point.record.kind)
+    return Error(ErrorCode::invalid_argument, "one point is of a volume, the other of a bucket");
+  if (a.point.record.kind == PointKind::bucket) {
+    TM_TRY(const auto from, BucketPoint::open(*access.store, *keys, a));
+    TM_TRY(const auto to, BucketPoint::open(*access.store, *keys, b));
+    return diff_bucket_points(command, *from, *to);
+  }
   BlobReader reader(*access.store, *keys);
   TreeNodes nodes(reader);
   TM_TRY(const auto work, plan_difference(nodes, a.point.record.root, b.point.record.root));

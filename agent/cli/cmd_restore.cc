@@ -5,6 +5,7 @@
 
 #include "agent/cli/command.h"
 #include "agent/cli/progress.h"
+#include "agent/cli/restore_bucket.h"
 #include "agent/restore/volume_restore.h"
 #include "agent/service/point_json.h"
 
@@ -19,6 +20,7 @@ struct RestoreArguments {
   std::string asset, point, as_of;
   std::string to_image, to_file, format = "raw", from_point;
   bool force = false, in_place = false, plan = false;
+  BucketRestoreArguments bucket;
 };
 
 std::string target_text(const RestoreArguments& arguments) {
@@ -26,10 +28,29 @@ std::string target_text(const RestoreArguments& arguments) {
   return "rbd/" + arguments.to_image;
 }
 
+// Exactly one target; what belongs to buckets goes with those of buckets, and the other way round.
+Status check_targets(const RestoreArguments& arguments) {
+  int targets = 0;
+  for (const std::string* target : {&arguments.to_image, &arguments.to_file,
+                                    &arguments.bucket.to_bucket, &arguments.bucket.to_dir})
+    targets += target->empty() ? 0 : 1;
+  if (targets != 1)
+    return Error(ErrorCode::invalid_argument,
+                 "say where to: exactly one of --to, --to-file, --to-bucket and --to-dir");
+  if (!arguments.bucket.any_target() && arguments.bucket.any_option())
+    return Error(ErrorCode::invalid_argument,
+                 "--prefix, --key, --version, --versions and --delete-extra go with --to-bucket "
+                 "or --to-dir");
+  if (arguments.bucket.any_target() &&
+      (arguments.in_place || arguments.format != "raw" || !arguments.from_point.empty()))
+    return Error(ErrorCode::invalid_argument,
+                 "--in-place, --format and --from-point are for volumes");
+  return check(arguments.bucket);
+}
+
 Status check(const RestoreArguments& arguments) {
   const bool to_image = !arguments.to_image.empty(), to_file = !arguments.to_file.empty();
-  if (to_image == to_file)
-    return Error(ErrorCode::invalid_argument, "say where to: exactly one of --to and --to-file");
+  TM_DO(check_targets(arguments));
   if (arguments.in_place && !to_image)
     return Error(ErrorCode::invalid_argument, "--in-place goes with --to");
   if (arguments.format != "raw" && arguments.format != "rbd-diff")
@@ -125,6 +146,17 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   TM_TRY(const StoreKeys* const keys, access.need_keys());
   TM_TRY(PointRow row,
          command.find_point(access, arguments.asset, arguments.point, arguments.as_of));
+  const bool of_bucket = row.point.record.kind == PointKind::bucket;
+  if (of_bucket != arguments.bucket.any_target())
+    return Error(ErrorCode::invalid_argument,
+                 of_bucket ? "a bucket's point goes to --to-bucket or --to-dir"
+                           : "a volume's point goes to --to or --to-file");
+  if (of_bucket) {
+    auto code = restore_bucket(command, access, std::move(row), arguments.bucket, arguments.force,
+                               arguments.plan);
+    if (!code) return std::move(code).error().context("restore " + arguments.asset);
+    return code;
+  }
   TM_TRY(const auto restore,
          VolumeRestore::open(*access.store, *keys, std::move(row), command.stop.get_token()));
   if (arguments.plan) return print_plan(command, *restore, arguments);
@@ -173,10 +205,11 @@ void add_restore_command(CLI::App& app, Command& command) {
   restore->add_option("--format", arguments->format, "raw or rbd-diff");
   restore->add_option("--from-point", arguments->from_point,
                       "with rbd-diff: only what changed since");
+  add_bucket_restore_options(*restore, arguments->bucket);
   restore->add_flag("--plan", arguments->plan, "say what would be done, and do nothing");
   restore->footer(
-      "Exit codes: 0 done, 1 failed, 2 usage, 4 not found, 5 refused, 6 damaged data, "
-      "130 interrupted.");
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 not found, 5 refused, "
+      "6 damaged data, 130 interrupted.");
   restore->callback([&command, arguments] {
     command.action = [&command, arguments] { return run_restore(command, *arguments); };
   });

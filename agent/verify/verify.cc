@@ -4,6 +4,7 @@
 #include <random>
 #include <unordered_set>
 
+#include "agent/read/bucket_reader.h"
 #include "base/queue.h"
 
 namespace tidemark {
@@ -11,6 +12,7 @@ namespace {
 
 constexpr std::size_t kBatch = 4096;
 constexpr std::size_t kReadThreads = 4;
+constexpr std::size_t kObjectBatch = 64;
 
 std::uint64_t random_seed() {
   std::array<std::uint8_t, 8> seed{};
@@ -31,6 +33,7 @@ class Verifier {
       add("record", point_, "", authentic.error());
       return {};
     }
+    bucket_ = row.point.record.kind == PointKind::bucket;
     const TreeRoot& root = row.point.record.root;
     if (!root.id.is_null()) TM_DO(check_nodes({root.id}, root.level));
     return flush();
@@ -64,9 +67,21 @@ class Verifier {
         continue;
       }
       for (const TreeChild& child : node->children) below.push_back(child.id);
-      for (const TreeEntry& entry : node->entries) TM_DO(want_chunks(entry.refs));
+      for (const TreeEntry& entry : node->entries) TM_DO(want_entry(entry));
     }
     return below.empty() ? Status() : check_nodes(std::move(below), level - 1);
+  }
+
+  Status want_entry(const TreeEntry& entry) {
+    if (bucket_) {
+      auto object = decode_object(entry);
+      if (!object)
+        add("object", to_hex(as_bytes(entry.key)), "", object.error());
+      else if (!object->delete_marker)
+        objects_.push_back(*std::move(object));
+      if (objects_.size() >= kObjectBatch) TM_DO(flush());
+    }
+    return want_chunks(entry.refs);
   }
 
   Status want_chunks(const std::vector<ChunkId>& ids) {
@@ -81,12 +96,36 @@ class Verifier {
     std::vector<BlobLocation> found;
     TM_DO(locate(ids, found));
     std::bernoulli_distribution chosen(std::clamp(options_.read_share, 0.0, 1.0));
+    if (bucket_) return check_objects(chosen);  // reads the chunks on the way
     std::erase_if(found, [&](const BlobLocation&) { return !chosen(random_); });
     const auto reads = plan_reads(found);
     return parallel_for(reads.size(), kReadThreads, [&](std::size_t i) -> Status {
       if (options_.stop.stop_requested()) return Error(ErrorCode::cancelled, "interrupted");
       return check_read(reads[i]);
     });
+  }
+
+  // Holds the bytes of a share of the objects against their sizes and hashes.
+  Status check_objects(std::bernoulli_distribution chosen) {
+    std::vector<ObjectEntry> objects = std::exchange(objects_, {});
+    std::erase_if(objects, [&](const ObjectEntry&) { return !chosen(random_); });
+    return parallel_for(objects.size(), kReadThreads, [&](std::size_t i) -> Status {
+      if (options_.stop.stop_requested()) return Error(ErrorCode::cancelled, "interrupted");
+      return check_object(objects[i]);
+    });
+  }
+
+  Status check_object(const ObjectEntry& object) {
+    ObjectBytes bytes(reader_, object);
+    const auto status = bytes.check_all();
+    if (status) return {};
+    if (status.error().code() != ErrorCode::corruption) return status;
+    const auto found = reader_.locate(object.chunks);
+    if (!found) return {};  // what is not there was found before
+    std::size_t damaged = 0;
+    for (const PackRead& read : plan_reads(*found)) TM_DO(check_read(read, damaged));
+    if (damaged == 0) add("object", to_hex(as_bytes(object.place.key)), "", status.error());
+    return {};
   }
 
   // Halves the list until what cannot be located stands alone.
@@ -107,6 +146,11 @@ class Verifier {
   }
 
   Status check_read(const PackRead& read) {
+    std::size_t damaged = 0;
+    return check_read(read, damaged);
+  }
+
+  Status check_read(const PackRead& read, std::size_t& damaged) {
     const auto whole = reader_.fetch(read, [](const PackEntry&, const Bytes&) { return Status(); });
     if (whole) return {};
     if (whole.error().retryable()) return whole.error();
@@ -115,7 +159,9 @@ class Verifier {
       const auto status =
           reader_.fetch(one, [](const PackEntry&, const Bytes&) { return Status(); });
       if (!status && status.error().retryable()) return status;
-      if (!status) add("chunk", entry.id.hex(), read.pack.hex(), status.error());
+      if (status) continue;
+      add("chunk", entry.id.hex(), read.pack.hex(), status.error());
+      ++damaged;
     }
     return {};
   }
@@ -126,6 +172,8 @@ class Verifier {
   std::mt19937_64 random_;
   std::unordered_set<ChunkId, IdHash> seen_;
   std::vector<ChunkId> wanted_;
+  bool bucket_ = false;               // what the point is of
+  std::vector<ObjectEntry> objects_;  // to be checked at the next flush
   std::string point_;
   std::mutex mutex_;
   VerifyReport report_;  // `damaged` guarded by mutex_

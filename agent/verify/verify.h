@@ -11,8 +11,8 @@
 namespace tidemark {
 
 struct Damage {
-  std::string kind;   // "record", "node", "chunk", "pack"
-  std::string id;     // hex
+  std::string kind;   // "record", "node", "chunk", "object", "pack"
+  std::string id;     // hex; of an object: its key
   std::string point;  // hex of a point that needs it
   std::string pack;   // hex; empty where not known
   std::string message;
@@ -24,7 +24,7 @@ struct VerifyReport {
 };
 
 struct VerifyOptions {
-  double read_share = 0;  // of the chunks, by chance; 1: every one
+  double read_share = 0;  // of the chunks or objects, by chance; 1: every one
   std::stop_token stop;
 };
 
