@@ -258,10 +258,12 @@ class Bench:
         self.runner.run(difference)
 
     def restore_to_image(self, number):
+        """The first point on both sides, so that both write the same bytes."""
         rbd_b = f"rbd -c {self.b.conf} --no-progress"
+        first = self.figures.raw["first point"]["tidemark"][-1]["answer"]["points"][0]["id"]
 
         def ours():
-            return self.tidemark(self.pair.osaka, "restore", ASSET, "--to", "rbd/ours")
+            return self.tidemark(self.pair.osaka, "restore", ASSET, "--point", first, "--to", "rbd/ours")
 
         def peer():
             self.b.rbd("create", "rbd/peer", "--size", f"{IMAGE_MIB}M", "--image-feature", FEATURES)

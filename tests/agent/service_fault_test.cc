@@ -18,6 +18,8 @@ using ::testing::IsEmpty;
 constexpr const char* kAsset = "rbd/rbd/vm-1";
 constexpr const char* kOther = "rbd/rbd/vm-2";
 constexpr std::uint64_t kFaultsMax = 500;
+// Under a sanitizer, where opening a store takes long, not every call fails.
+constexpr std::uint64_t kStride = rounds(100) < 100 ? 12 : 1;
 
 // Points that are written while the backend fails, and what came of them.
 class Sources {
@@ -127,7 +129,7 @@ class StoreFaultTest : public ::testing::TestWithParam<Case> {};
 void for_each_call(const Case& what,
                    const std::function<void(TestService& store, Sources& sources)>& body) {
   std::uint64_t after = 0;
-  for (; after < kFaultsMax; ++after) {
+  for (; after < kFaultsMax; after += kStride) {
     SCOPED_TRACE("call " + std::to_string(after + 1) + " of " +
                  std::string(to_string(std::get<0>(what))));
     TestService store;

@@ -146,7 +146,7 @@ TEST_F(CheckTest, AFlippedBitInAFileNeverChangesWhatIsReadUnnoticed) {
   open_catalog(path());  // moves all rows into table files
   TempDir copies;
   int noticed = 0;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < rounds(60); ++round) {
     const auto copy = copies.path() / std::to_string(round);
     std::filesystem::copy(path(), copy, std::filesystem::copy_options::recursive);
     const auto files = files_of(copy);

@@ -78,7 +78,7 @@ TEST(CrashTest, WhatWasAcknowledgedSurvivesBeingKilled) {
   TempDir directory;
   const std::filesystem::path path = directory.path() / "catalog";
   Acknowledged acknowledged;
-  for (int round = 0; round < 15; ++round) {
+  for (int round = 0; round < rounds(15); ++round) {
     Child child("CrashTest.DISABLED_Writer", {path.string()});
     // In some rounds while it still opens, and so perhaps while it replays its log.
     if (round % 4 != 3) {
@@ -99,7 +99,7 @@ TEST(CrashTest, WhatWasAcknowledgedSurvivesBeingKilled) {
     }
     ASSERT_NO_FATAL_FAILURE(check_survived(path, acknowledged));
   }
-  EXPECT_GT(acknowledged.points.size(), 15U);
+  EXPECT_GT(acknowledged.points.size(), static_cast<std::size_t>(rounds(15)));
 }
 
 }  // namespace

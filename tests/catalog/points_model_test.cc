@@ -199,7 +199,7 @@ void ModelTest::compare() {
 
 TEST_F(ModelTest, AnswersAsThePlainModelDoes) {
   catalog_ = open_catalog(directory_.path() / "catalog");
-  for (int i = 0; i < 1500 && !HasFailure(); ++i) {
+  for (int i = 0; i < rounds(1500) && !HasFailure(); ++i) {
     step();
     if (i % 100 == 99) compare();
     if (i % 150 == 149) {
@@ -211,7 +211,7 @@ TEST_F(ModelTest, AnswersAsThePlainModelDoes) {
 }
 
 TEST_F(ModelTest, SurvivesReopeningAfterEveryStep) {
-  for (int i = 0; i < 60 && !HasFailure(); ++i) {
+  for (int i = 0; i < rounds(60) && !HasFailure(); ++i) {
     catalog_.reset();
     catalog_ = open_catalog(directory_.path() / "catalog");
     step();

@@ -33,6 +33,15 @@ ErrorCode code_of(const Result<T>& result) {
   return result.error().code();
 }
 
+// Where a sanitizer makes each round slow.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+// How many rounds of a random test: fewer there.
+constexpr int rounds(int wanted) { return kSanitized ? wanted / 4 + 1 : wanted; }
+
 // A directory that is gone with the test.
 class TempDir {
  public:
