@@ -93,7 +93,7 @@ class Pair:
     """tokyo protects its images in the store of osaka."""
 
     def __init__(self, directory, binary, cluster_a, cluster_b, backend="file", pool="tidemark",
-                 encrypted=True, peer_port=None, policy_extra=""):
+                 encrypted=True, peer_port=None, policy_extra="", s3=None):
         self.dir = os.path.abspath(directory)
         self.pki = os.path.join(self.dir, "pki")
         self.tokyo = Site(os.path.join(self.dir, "tokyo"), "tokyo", binary, cluster_a)
@@ -102,6 +102,7 @@ class Pair:
         self.store_dir = os.path.join(self.dir, "osaka", "store")
         self.backend, self.pool, self.encrypted = backend, pool, encrypted
         self.peer_port, self.policy_extra = peer_port, policy_extra
+        self.s3 = s3 or {}  # {site name: what Cluster.create_s3_user() returned}
 
     @property
     def store_url(self):
@@ -131,6 +132,8 @@ class Pair:
                 f"listen: 127.0.0.1:{site.port}\n"
                 f"state: {site.dir}/state\n"
                 f"ceph: {{ conf: {site.cluster.conf}, user: admin }}\n")
+        if site.name in self.s3:
+            text += self.s3_section(site)
         if site is self.osaka:
             text += "store:\n" + (f"  backend: {{ type: file, path: {self.store_dir} }}\n"
                                   if self.backend == "file" else
@@ -140,10 +143,22 @@ class Pair:
         else:
             port = port or self.peer_port or self.osaka.port
             text += f"peers:\n  osaka:\n    url: https://127.0.0.1:{port}\n{key}"
-            text += ("policies:\n  all:\n    assets: [ \"rbd/rbd/*\", \"rbd/rbd/tenant/*\" ]\n    to: osaka\n"
+            buckets = ", \"s3/*\"" if site.name in self.s3 else ""
+            text += ("policies:\n  all:\n"
+                     f"    assets: [ \"rbd/rbd/*\", \"rbd/rbd/tenant/*\"{buckets} ]\n    to: osaka\n"
                      + self.policy_extra)
         with open(site.config_path, "w") as f:
             f.write(text)
+
+    def s3_section(self, site):
+        user, files = self.s3[site.name], {}
+        for key in ("access_key", "secret_key"):
+            files[key] = os.path.join(site.dir, key)
+            with open(files[key], "w") as f:
+                f.write(user[key] + "\n")
+            os.chmod(files[key], 0o600)
+        return (f"s3: {{ endpoint: \"{user['endpoint']}\", access_key_file: {files['access_key']},"
+                f" secret_key_file: {files['secret_key']} }}\n")
 
     def start(self):
         self.osaka.start_agent()

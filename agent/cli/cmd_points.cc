@@ -46,6 +46,18 @@ Result<int> list_points(Command& command, const std::string& asset_text) {
   return damaged.empty() ? kExitDone : kExitDamaged;
 }
 
+nlohmann::json bucket_json(const BucketMeta& meta) {
+  nlohmann::json documents = nlohmann::json::array();
+  for (const auto& [which, document] : meta.documents) documents.push_back(document_name(which));
+  const char* const versioning = meta.versioning == s3::Versioning::enabled     ? "enabled"
+                                 : meta.versioning == s3::Versioning::suspended ? "suspended"
+                                                                                : "never";
+  return {{"name", meta.name},
+          {"versioning", versioning},
+          {"owner", meta.owner},
+          {"documents", documents}};
+}
+
 Result<int> show_point(Command& command, const std::string& id) {
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const PointRow row, command.find_point_by_id(access, id));
@@ -101,18 +113,6 @@ Result<int> administer_point(Command& command, const std::string& id, Administer
     std::printf("%s %s\n", done, point.hex().c_str());
   });
   return kExitDone;
-}
-
-nlohmann::json bucket_json(const BucketMeta& meta) {
-  nlohmann::json documents = nlohmann::json::array();
-  for (const auto& [which, document] : meta.documents) documents.push_back(document_name(which));
-  const char* const versioning = meta.versioning == s3::Versioning::enabled     ? "enabled"
-                                 : meta.versioning == s3::Versioning::suspended ? "suspended"
-                                                                                : "never";
-  return {{"name", meta.name},
-          {"versioning", versioning},
-          {"owner", meta.owner},
-          {"documents", documents}};
 }
 
 // Keys are printed as they are found: there may be millions.
