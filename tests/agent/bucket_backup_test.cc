@@ -23,7 +23,7 @@ class BucketBackupTest : public ::testing::Test {
     options.credentials = [this]() -> Result<s3::Credentials> { return server_.credentials(); };
     options.retry.attempts_max = 2;
     options.retry.backoff_first = options.retry.backoff_max = std::chrono::milliseconds(1);
-    options.stall_timeout = std::chrono::seconds(5);
+    options.stall_timeout = std::chrono::seconds(30);
     client_ = must(s3::Client::create(std::move(options)));
     must(client_->create_bucket(kBucket));
   }
