@@ -62,6 +62,8 @@ inline Bytes copy_of(ByteView from) {
   return out;
 }
 
+// The value of a hex digit of either case; -1 for any other character.
+int hex_value(char c);
 // Lower-case hexadecimal.
 std::string to_hex(ByteView bytes);
 // The bytes of an even number of hex digits of either case; nothing for any other text.

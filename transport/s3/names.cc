@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/bytes.h"
 #include "transport/http_text.h"
 #include "transport/s3/xml.h"
 
@@ -14,13 +15,6 @@ constexpr std::string_view kContentHeaders[] = {"content-type",        "cache-co
                                                 "content-disposition", "content-encoding",
                                                 "content-language",    "expires"};
 constexpr std::string_view kMetadataPrefix = "x-amz-meta-";
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 
