@@ -13,8 +13,6 @@ namespace {
 
 constexpr std::size_t kTailBytes = 64 * kKiB;
 constexpr std::size_t kIndexThreads = 8;
-// A record with what the store adds to it.
-constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 64 * kKiB;
 
 Result<PackIndex> read_index(Backend& backend, const std::string& name, std::uint64_t size) {
   std::uint64_t tail = std::min<std::uint64_t>(size, kTailBytes);
@@ -53,18 +51,6 @@ Result<std::unique_ptr<BareStore>> BareStore::open(std::unique_ptr<Backend> back
 
 Result<StoreDescriptor> BareStore::descriptor() { return StoreService::read_descriptor(*backend_); }
 
-Result<PointRow> BareStore::read_point(const PointId& id) {
-  TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kPointBlobBytesMax));
-  PointRow row;
-  TM_TRY(row.point, decode_committed_point(bytes));
-  if (row.point.record.id != id)
-    return Error(ErrorCode::corruption, "holds the record of another point");
-  if (row.point.record.store != id_)
-    return Error(ErrorCode::corruption, "belongs to another store");
-  row.record_hash = sha256(bytes);
-  return row;
-}
-
 Status BareStore::load_points() {
   std::vector<PointId> ids;
   TM_DO(backend_->list("points/", [&](const BlobInfo& blob) -> Status {
@@ -72,7 +58,7 @@ Status BareStore::load_points() {
     return {};
   }));
   for (const PointId& id : ids) {
-    auto row = read_point(id);
+    auto row = StoreService::read_record(*backend_, id, id_);
     if (!row && !is_damage(row.error())) return std::move(row).error();
     if (!row) {
       log::error("point {}: {}", id.hex(), row.error().message());

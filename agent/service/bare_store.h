@@ -39,7 +39,6 @@ class BareStore final : public PointStore {
 
  private:
   explicit BareStore(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
-  Result<PointRow> read_point(const PointId& id);
   Status load_points();
   Status load_packs();
 

@@ -15,6 +15,8 @@ namespace tidemark {
 namespace {
 
 constexpr std::uint64_t kDescriptorBytesMax = 64 * kKiB;
+// A record with what the store adds to it.
+constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 256;
 constexpr std::size_t kNodeReadThreads = 8;
 constexpr std::chrono::minutes kSessionRenewal{5};
 
@@ -97,6 +99,19 @@ Result<StoreDescriptor> StoreService::read_descriptor(Backend& backend) {
   return decode_store_descriptor(*bytes);
 }
 
+Result<PointRow> StoreService::read_record(Backend& backend, const PointId& id,
+                                           const StoreId& store) {
+  TM_TRY(const Bytes bytes, read_blob(backend, point_blob_name(id), kPointBlobBytesMax));
+  PointRow row;
+  TM_TRY(row.point, decode_committed_point(bytes));
+  if (row.point.record.id != id)
+    return Error(ErrorCode::corruption, "holds the record of another point");
+  if (row.point.record.store != store)
+    return Error(ErrorCode::corruption, "belongs to another store");
+  row.record_hash = sha256(bytes);
+  return row;
+}
+
 Status StoreService::write_descriptor(Backend& backend, const StoreDescriptor& descriptor) {
   return backend.replace(StoreDescriptor::kBlobName, encode(descriptor));
 }
@@ -137,11 +152,9 @@ Result<bool> StoreService::misses_points() {
   for (const PointId& id : ids) {
     TM_TRY(const auto row, catalog_->find_point(id));
     if (row) continue;
-    const auto bytes = read_blob(*backend_, point_blob_name(id), kRecordBytesMax + 256);
-    if (!bytes && bytes.error().retryable()) return bytes.error();
-    const auto point = bytes ? decode_committed_point(*bytes) : bytes.error();
-    // What is damaged no rebuild brings back.
-    if (!point || point->record.id != id || point->record.store != descriptor_.id) continue;
+    const auto unknown = read_record(*backend_, id, descriptor_.id);
+    if (!unknown && unknown.error().retryable()) return unknown.error();
+    if (!unknown) continue;  // what is damaged no rebuild brings back
     log::warn("point {} is not in the catalog; rebuilding it", id.hex());
     return true;
   }
@@ -205,7 +218,7 @@ Status StoreService::recover() {
 }
 
 Result<PointRow> StoreService::adopt_record(const PointId& id) {
-  TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kRecordBytesMax + 256));
+  TM_TRY(const Bytes bytes, read_blob(*backend_, point_blob_name(id), kPointBlobBytesMax));
   PointRow row;
   TM_TRY(row.point, decode_committed_point(bytes));
   row.record_hash = sha256(bytes);

@@ -36,6 +36,9 @@ class StoreService final : public PointStore {
   // A record as a source sent it: where it is malformed that is the source's mistake
   // (`invalid_argument`), not damage of ours.
   static Result<PointRecord> decode_sent_record(ByteView bytes);
+  // The record of one point as the backend has it, held against its name and its store:
+  // `corruption`, `invalid_argument` (too large) or `unsupported` where it is none.
+  static Result<PointRow> read_record(Backend& backend, const PointId& id, const StoreId& store);
   // Replaces the descriptor (key slots changed). REQUIRES: the caller holds the writer lock.
   static Status write_descriptor(Backend& backend, const StoreDescriptor& descriptor);
 
