@@ -40,9 +40,8 @@ Result<std::vector<PointRow>> choose(Command& command, StoreAccess& access,
   return rows;
 }
 
-Result<RepairReport> repair(StoreAccess& access, const StoreKeys& keys,
+Result<RepairReport> repair(StoreService* service, const StoreKeys& keys,
                             const std::stop_token& stop) {
-  auto* const service = dynamic_cast<StoreService*>(access.store.get());
   if (service == nullptr)
     return Error(ErrorCode::refused,
                  "--repair works on this site's own store while its agent is stopped");
@@ -58,10 +57,9 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
   options.read_share = share;
   options.stop = command.stop.get_token();
   TM_TRY(VerifyReport report, verify_points(*access.store, *keys, points, options));
-  auto records = access.store->damaged_records();
-  if (auto* const service = dynamic_cast<StoreService*>(access.store.get())) {
-    TM_TRY(records, check_records(*service, arguments.repair));
-  }
+  auto* const service = dynamic_cast<StoreService*>(access.store.get());
+  TM_TRY(const auto records, service != nullptr ? check_records(*service, arguments.repair)
+                                                : access.store->damaged_records());
   for (const DamagedRecord& record : records)
     report.damaged.push_back({"record", record.id, record.id, "", record.message});
   nlohmann::json damaged = nlohmann::json::array();
@@ -73,7 +71,7 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                        {"message", damage.message}});
   RepairReport repaired;
   if (arguments.repair && !report.damaged.empty()) {
-    TM_TRY(repaired, repair(access, *keys, options.stop));
+    TM_TRY(repaired, repair(service, *keys, options.stop));
   }
   if (report.damaged.empty() && share >= 1)
     for (const PointRow& row : points)
@@ -94,9 +92,8 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                 format_bytes(report.bytes_read).c_str(), report.damaged.size());
     if (repaired.packs_set_aside > 0)
       std::printf(
-          "%zu packs set aside, %zu chunks and nodes of them saved; 'tidemark backup --full' of "
-          "the "
-          "asset sends the others again\n",
+          "%zu packs set aside, %zu chunks and nodes of them saved; "
+          "'tidemark backup --full' of the asset sends the others again\n",
           repaired.packs_set_aside, repaired.blobs_saved);
   });
   return report.damaged.empty() ? kExitDone : kExitDamaged;
