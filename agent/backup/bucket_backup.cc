@@ -44,20 +44,15 @@ class BucketBackup {
 };
 
 Result<std::optional<PointRow>> BucketBackup::find_parent() {
-  PointQuery newest;
-  newest.site = options_.site;
-  newest.asset = asset_;
-  newest.newest = true;
-  auto row = store_.find(newest);
-  if (!row && row.error().code() == ErrorCode::not_found) return std::optional<PointRow>();
-  if (!row) return std::move(row).error();
+  TM_TRY(auto row, find_newest(store_, options_.site, asset_));
+  if (!row) return row;
   const auto authentic = check_record_mac(row->point.record, keys_);
   if (!authentic || row->point.record.kind != PointKind::bucket) {
     // Whoever wrote it had no key. It must not keep the asset from being protected.
     log::error("{}: the last point cannot be trusted; a new line begins", asset_);
     return std::optional<PointRow>();
   }
-  return std::optional(*std::move(row));
+  return row;
 }
 
 Result<BackupReport> BucketBackup::run() {

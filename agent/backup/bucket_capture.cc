@@ -347,11 +347,7 @@ ChunkSink Capture::sink() {
 }
 
 Status Capture::build_tree() {
-  TreeBuilder builder(keys_, [this](const ChunkId& id, EncodedNode node, std::uint8_t) -> Status {
-    TM_TRY(const EncodedBlob blob,
-           encode_blob(id, BlobKind::node, node.plain, node.clear_size, input_.zstd_level));
-    return sender_.add(blob);
-  });
+  TreeBuilder builder(keys_, node_sink(sender_, input_.zstd_level));
   TM_TRY(root_, update_tree(nodes_, input_.base_root, builder, [this] { return changes_.next(); }));
   return {};
 }

@@ -36,6 +36,12 @@ std::string text_of(const nlohmann::json& json) {
 
 }  // namespace
 
+std::string_view versioning_name(Versioning versioning) {
+  for (const auto& [which, name] : kVersioningNames)
+    if (which == versioning) return name;
+  return "";
+}
+
 std::string_view document_name(BucketDocument which) {
   for (const auto& [document, name] : kDocumentNames)
     if (document == which) return name;
@@ -44,8 +50,7 @@ std::string_view document_name(BucketDocument which) {
 
 std::string format_bucket_meta(const BucketMeta& meta) {
   nlohmann::json bucket = {{"name", meta.name}, {"owner", meta.owner}};
-  for (const auto& [versioning, name] : kVersioningNames)
-    if (versioning == meta.versioning) bucket["versioning"] = name;
+  bucket["versioning"] = versioning_name(meta.versioning);
   const auto quota = parse_json(meta.quota.empty() ? "{}" : meta.quota);
   bucket["quota"] = quota && quota->is_object() ? *quota : nlohmann::json::object();
   bucket["documents"] = nlohmann::json::object();

@@ -24,6 +24,8 @@ struct BucketMeta {
   bool operator==(const BucketMeta&) const = default;
 };
 
+// "never", "enabled" or "suspended".
+std::string_view versioning_name(s3::Versioning versioning);
 // "policy", "lifecycle", ...
 std::string_view document_name(s3::BucketDocument which);
 

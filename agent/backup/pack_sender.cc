@@ -48,4 +48,12 @@ Status PackSender::finish() {
   return uploads_.join();
 }
 
+TreeBuilder::Sink node_sink(PackSender& sender, int zstd_level) {
+  return [&sender, zstd_level](const ChunkId& id, EncodedNode node, std::uint8_t) -> Status {
+    TM_TRY(const EncodedBlob blob,
+           encode_blob(id, BlobKind::node, node.plain, node.clear_size, zstd_level));
+    return sender.add(blob);
+  };
+}
+
 }  // namespace tidemark

@@ -8,6 +8,7 @@
 #include "agent/service/point_store.h"
 #include "base/queue.h"
 #include "store/pack.h"
+#include "store/tree.h"
 
 namespace tidemark {
 
@@ -46,5 +47,8 @@ class PackSender {
   BoundedQueue<PackWriter::Pack> queue_{kQueuedPacksMax};
   ThreadGroup uploads_{[this] { queue_.abort(); }};  // last: its threads use the rest
 };
+
+// What a TreeBuilder gives its nodes to: compresses and adds them. `sender` must outlive it.
+TreeBuilder::Sink node_sink(PackSender& sender, int zstd_level);
 
 }  // namespace tidemark

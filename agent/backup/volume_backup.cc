@@ -67,13 +67,8 @@ class VolumeBackup {
 
 Result<Base> VolumeBackup::find_base() {
   Base base;
-  PointQuery newest;
-  newest.site = options_.site;
-  newest.asset = asset_;
-  newest.newest = true;
-  auto row = store_.find(newest);
-  if (!row && row.error().code() == ErrorCode::not_found) return base;
-  if (!row) return std::move(row).error();
+  TM_TRY(auto row, find_newest(store_, options_.site, asset_));
+  if (!row) return base;
   const auto read = read_volume_meta(row->point.record, keys_);
   if (!read) {
     // Whoever wrote it had no key. It must not keep the asset from being protected.

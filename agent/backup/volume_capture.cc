@@ -292,11 +292,7 @@ void Capture::finish_job(const JobPtr& job) {
 }
 
 Status Capture::build_tree() {
-  TreeBuilder builder(keys_, [this](const ChunkId& id, EncodedNode node, std::uint8_t) -> Status {
-    TM_TRY(const EncodedBlob blob,
-           encode_blob(id, BlobKind::node, node.plain, node.clear_size, input_.zstd_level));
-    return sender_.add(blob);
-  });
+  TreeBuilder builder(keys_, node_sink(sender_, input_.zstd_level));
   TM_TRY(result_.root, update_tree(nodes_, input_.base == nullptr ? TreeRoot{} : input_.base_root,
                                    builder, [this] { return changes_.next(); }));
   return {};

@@ -49,11 +49,8 @@ Result<int> list_points(Command& command, const std::string& asset_text) {
 nlohmann::json bucket_json(const BucketMeta& meta) {
   nlohmann::json documents = nlohmann::json::array();
   for (const auto& [which, document] : meta.documents) documents.push_back(document_name(which));
-  const char* const versioning = meta.versioning == s3::Versioning::enabled     ? "enabled"
-                                 : meta.versioning == s3::Versioning::suspended ? "suspended"
-                                                                                : "never";
   return {{"name", meta.name},
-          {"versioning", versioning},
+          {"versioning", versioning_name(meta.versioning)},
           {"owner", meta.owner},
           {"documents", documents}};
 }
@@ -130,12 +127,11 @@ Result<int> diff_bucket_points(Command& command, BucketPoint& from, BucketPoint&
       std::printf("%-8s %s\n", kind.c_str(), printable_key(change.key).c_str());
       return {};
     }
-    const bool text = utf8_prefix(change.key) == change.key.size();
     nlohmann::json json = {{"change", kind},
                            {"from_bytes", change.from_bytes},
                            {"to_bytes", change.to_bytes},
                            {"entries", change.entries}};
-    json[text ? "key" : "key_hex"] = text ? change.key : to_hex(as_bytes(change.key));
+    put_object_key(json, change.key);
     std::printf("%s\n%s", separator, json.dump().c_str());
     separator = ",";
     return {};

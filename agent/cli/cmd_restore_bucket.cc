@@ -47,8 +47,7 @@ nlohmann::json problems_json(const ProblemList& problems) {
   nlohmann::json list = nlohmann::json::array();
   for (const RestoreProblem& problem : problems.list()) {
     nlohmann::json json = {{"what", problem.what}, {"message", problem.message}};
-    const bool text = utf8_prefix(problem.key) == problem.key.size();
-    json[text ? "key" : "key_hex"] = text ? problem.key : to_hex(as_bytes(problem.key));
+    put_object_key(json, problem.key);
     list.push_back(std::move(json));
   }
   return list;

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
+
 namespace tidemark {
 namespace {
 
@@ -42,6 +44,13 @@ nlohmann::json point_json(const PointRow& row) {
       {"sequence", row.point.sequence},
       {"labels", record.labels},
   };
+}
+
+void put_object_key(nlohmann::json& json, std::string_view key) {
+  if (utf8_prefix(key) == key.size())
+    json["key"] = key;
+  else
+    json["key_hex"] = to_hex(as_bytes(key));
 }
 
 nlohmann::json point_to_wire(const PointRow& row) {

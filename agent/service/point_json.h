@@ -11,6 +11,9 @@ namespace tidemark {
 // The keys of CLI.md.
 nlohmann::json point_json(const PointRow& row);
 
+// An object's key as JSON has it: under "key", or, where it is no UTF-8, in hex under "key_hex".
+void put_object_key(nlohmann::json& json, std::string_view key);
+
 // For the wire: the record as it is stored, so that a holder of the key can check it, and the
 // store's own decisions beside it.
 nlohmann::json point_to_wire(const PointRow& row);

@@ -88,6 +88,10 @@ class PointStore {
   virtual Result<CatalogStats> stats() = 0;
 };
 
+// The newest point of an asset, by the store's order; nothing where it has none.
+Result<std::optional<PointRow>> find_newest(PointStore& store, std::string_view site,
+                                            std::string_view asset);
+
 // The JSON keys of a point (CLI.md) are made in one place, agent/service/point_json.h.
 
 }  // namespace tidemark

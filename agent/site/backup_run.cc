@@ -115,21 +115,14 @@ Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
 
 Result<bool> BackupRunner::is_due(const BackupJob& job, Duration every) {
   TM_TRY(StoreAccess* const access, store(job.to));
-  PointQuery query;
-  query.newest = true;
-  query.site = config_.site;
-  query.asset = job.asset.text();
-  const auto newest = access->store->find(query);
-  if (newest) {
-    // Both by this site's clock. A point of the future means that it was set back: then one is due,
-    // and the next look counts from that.
-    const auto age = clock_.now() - newest->point.record.time;
-    if (age < Duration::zero())
-      log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
-    return age < Duration::zero() || age >= every;
-  }
-  if (newest.error().code() == ErrorCode::not_found) return true;
-  return newest.error();
+  TM_TRY(const auto newest, find_newest(*access->store, config_.site, job.asset.text()));
+  if (!newest) return true;
+  // Both by this site's clock. A point of the future means that it was set back: then one is due,
+  // and the next look counts from that.
+  const auto age = clock_.now() - newest->point.record.time;
+  if (age < Duration::zero())
+    log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
+  return age < Duration::zero() || age >= every;
 }
 
 Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* progress, bool full) {
