@@ -18,9 +18,11 @@ Choices worth knowing:
 * Daemons run in the foreground mode of Ceph in a session of their own, with
   their output in log/NAME.out.  A pid counts as ours only while its command
   line names this cluster's ceph.conf, so a reused pid is never signalled.
-* memstore keeps data in memory and saves it only in a clean stop.  After
-  a kill -9 (or a power cut) its data is gone and the cluster refuses to start
-  until told to `recreate`.  bluestore (a sparse file) survives both.
+* bluestore on a sparse file is what is booted unless memstore is asked for.
+  memstore is up sooner, but keeps data in memory and saves it only in a clean
+  stop: after a kill -9 its data is gone, and the cluster refuses to start until
+  told to `recreate`.  Worse, it loses count of its space: after rounds of
+  snapshots and removals a nearly empty one calls itself full, and writes hang.
 
 Only the standard library is used, so the system's python3 can run it.
 """
@@ -390,7 +392,7 @@ class Cluster:
               recreate=False, timeout=180):
         """Create the cluster if need be and bring every daemon up; returns self when ready.
 
-        None means: as it was created, or memstore, its default size, pool "rbd".
+        None means: as it was created, or bluestore, its default size, pool "rbd".
         extra_conf is text appended to ceph.conf, sections and all.
         recreate throws away a memstore cluster whose data a kill has lost."""
         self._refuse_foreign()
@@ -421,7 +423,7 @@ class Cluster:
                                % (self.dir, ", ".join(strange)))
 
     def _choose(self, objectstore, osd_bytes, rbd_pool):
-        objectstore = objectstore or "memstore"
+        objectstore = objectstore or "bluestore"
         if objectstore not in DEFAULT_OSD_BYTES:
             raise LabError("objectstore is memstore or bluestore, not %s" % objectstore)
         base = self._state.get("base_port") or reserve_ports(self.dir)
