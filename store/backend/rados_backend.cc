@@ -214,7 +214,7 @@ class RadosBackend final : public Backend {
       if (seen.emplace(name).second) TM_DO(sizes.add(std::string(name)));
     }
     TM_DO(sizes.finish());
-    return pool_->check_exists();
+    return pool_->check_exists_now();
   }
 
   Status remove(std::string_view name) override {

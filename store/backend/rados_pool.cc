@@ -94,6 +94,12 @@ Status RadosPool::check_exists() const {
   return Error(ErrorCode::unavailable, "pool " + pool_ + " was deleted");
 }
 
+Status RadosPool::check_exists_now() const {
+  if (const int r = rados_wait_for_latest_osdmap(cluster_); r < 0)
+    return rados_error(r, "look up pool " + pool_);
+  return check_exists();
+}
+
 Error RadosPool::absent(std::string_view name) const {
   auto exists = check_exists();
   if (!exists) return std::move(exists).error();
