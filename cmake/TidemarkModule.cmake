@@ -48,7 +48,7 @@ endfunction()
 # One ctest entry per program. Labels: `unit` needs nothing but the machine; `thread`, beside it, is
 # run under the thread sanitizer too, without the tests that THREADLESS names (a:b, in gtest's way).
 function(tm_test)
-  cmake_parse_arguments(T "" "NAME;TIMEOUT;THREADLESS" "SRCS;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(T "" "NAME;TIMEOUT;THREADLESS;LOCK" "SRCS;DEPS;LABELS" ${ARGN})
   add_executable(${T_NAME} ${T_SRCS})
   target_link_libraries(${T_NAME} PRIVATE tm_options ${T_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${T_NAME} PRIVATE TM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
@@ -57,6 +57,9 @@ function(tm_test)
     set(T_TIMEOUT 120)
   endif()
   set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT})
+  if(T_LOCK)
+    set_tests_properties(${T_NAME} PROPERTIES RESOURCE_LOCK ${T_LOCK})
+  endif()
   if(TIDEMARK_SANITIZE STREQUAL "thread")
     set_property(TEST ${T_NAME} APPEND PROPERTY ENVIRONMENT
       "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/thread.supp" "GTEST_FILTER=-${T_THREADLESS}")
@@ -66,15 +69,15 @@ function(tm_test)
   endforeach()
 endfunction()
 
-# tm_cluster_test(NAME changes_test SRCS ... DEPS ... TIMEOUT 300)
+# tm_cluster_test(NAME changes_test SRCS ... DEPS ... TIMEOUT 300 LOCK images)
 # As tm_test, for programs that need real Ceph clusters. ctest boots two before the first of them and
 # removes them after the last (tests/cluster/); TM_TEST_CEPH_CONF and TM_TEST_CEPH_CONF_B are the
-# paths of their ceph.conf. One such program runs at a time.
+# paths of their ceph.conf. LOCK names what of the clusters it wants for itself: `images` or `buckets`
+# of both; programs that make pools of their own need none.
 function(tm_cluster_test)
   cmake_parse_arguments(T "" "NAME" "" ${ARGN})
   tm_test(${ARGN} LABELS cluster)
   set_tests_properties(${T_NAME} PROPERTIES
     FIXTURES_REQUIRED clusters
-    RESOURCE_LOCK clusters
     ENVIRONMENT "TM_TEST_CEPH_CONF=${CMAKE_BINARY_DIR}/clusters/a/ceph.conf;TM_TEST_CEPH_CONF_B=${CMAKE_BINARY_DIR}/clusters/b/ceph.conf")
 endfunction()
