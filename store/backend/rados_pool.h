@@ -30,8 +30,8 @@ class RadosPool {
   // `unavailable` where the pool was deleted meanwhile: its objects then read as absent, and a
   // listing of it as ended, which must not be taken for the truth.
   Status check_exists() const;
-  // The same by the monitors' newest map, which costs a round trip: the one at hand may still have a
-  // pool that is gone.
+  // The same by the monitors' newest map, which costs a round trip: the one at hand may still have
+  // a pool that is gone.
   Status check_exists_now() const;
   // For an object that answered ENOENT: `not_found`, unless it is the pool that is not there.
   Error absent(std::string_view name) const;
