@@ -50,12 +50,14 @@ using ChunkId = FixedId<struct ChunkTag, 32>;
 using PackId = FixedId<struct PackTag, 32>;
 // Any other SHA-256: record hashes, journal links.
 using Digest = FixedId<struct DigestTag, 32>;
-// Random, chosen by the source when it begins the point.
+// Random, chosen by the store when a session is opened: the session's own bytes.
 using PointId = FixedId<struct PointTag, 16>;
 // Random, chosen when the store is created.
 using StoreId = FixedId<struct StoreTag, 16>;
 // Random, chosen by the store when a session is opened.
 using SessionId = FixedId<struct SessionTag, 16>;
+// Random, drawn for each sealing of a point's metadata.
+using MetaSalt = FixedId<struct MetaSaltTag, 16>;
 
 // Ids are uniformly distributed already: their first bytes are the hash. Ids under the key cannot
 // be chosen by a tenant; where they could be (no encryption), tables hold what one process wrote.

@@ -101,7 +101,14 @@ SecretKey StoreKeys::pack_key(ByteView salt) const {
   return hkdf(pack_key_, salt, "tidemark pack 1");
 }
 
-SecretKey StoreKeys::meta_key(const PointId& point) const {
+SecretKey StoreKeys::meta_key(const PointId& point, const MetaSalt& salt) const {
+  ByteWriter w;
+  w.raw(point.view());
+  w.raw(salt.view());
+  return hkdf(meta_key_, w.bytes(), "tidemark point 2");
+}
+
+SecretKey StoreKeys::meta_key_v1(const PointId& point) const {
   return hkdf(meta_key_, point.view(), "tidemark point 1");
 }
 

@@ -31,7 +31,10 @@ class StoreKeys {
   ChunkId chunk_id(ByteView plain) const;
   // REQUIRES (both): encrypted().
   SecretKey pack_key(ByteView salt) const;
-  SecretKey meta_key(const PointId& point) const;
+  // Seals the metadata of a record once, as its salt is drawn for it.
+  SecretKey meta_key(const PointId& point, const MetaSalt& salt) const;
+  // The same of records of version 1.
+  SecretKey meta_key_v1(const PointId& point) const;
   // Of a point record; null for an unencrypted store.
   Digest record_mac(ByteView record) const;
 

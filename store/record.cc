@@ -7,9 +7,9 @@ namespace {
 
 constexpr std::string_view kRecordMagic = "TMPOINT1";
 constexpr std::string_view kCommittedMagic = "TMCOMMT1";
-constexpr std::uint16_t kRecordVersion = 1;
+constexpr std::uint16_t kCommittedVersion = 1;
 
-// A meta key seals one record's metadata, once: the point's id is random and is the key's salt.
+// Each meta key seals once.
 constexpr GcmNonce kMetaNonce{};
 
 Error damaged(const char* what) {
@@ -18,7 +18,7 @@ Error damaged(const char* what) {
 
 void write_body(ByteWriter& w, const PointRecord& record) {
   w.raw(kRecordMagic);
-  w.u16(kRecordVersion);
+  w.u16(record.version);
   w.u8(static_cast<std::uint8_t>(record.kind));
   w.u8(0);  // reserved
   w.raw(record.id.view());
@@ -79,9 +79,11 @@ Result<PointRecord> decode_point_record(ByteView bytes) {
   if (bytes.size() > kRecordBytesMax) return damaged("too large");
   ByteReader r(bytes);
   if (as_text(r.raw(kRecordMagic.size())) != kRecordMagic) return damaged("not a point record");
-  if (r.u16() != kRecordVersion)
-    return Error(ErrorCode::unsupported, "point record: made by a newer version");
   PointRecord record;
+  record.version = r.u16();
+  if (record.version == 0) return damaged("damaged");
+  if (record.version > kRecordVersion)
+    return Error(ErrorCode::unsupported, "point record: made by a newer version");
   const std::uint8_t kind = r.u8();
   if (kind != 1 && kind != 2) return damaged("unknown kind of asset");
   record.kind = static_cast<PointKind>(kind);
@@ -122,17 +124,21 @@ Status check_record_mac(const PointRecord& record, const StoreKeys& keys) {
   return {};
 }
 
-Bytes seal_meta(std::string_view json, const PointId& point, const StoreKeys& keys) {
+Bytes seal_meta(std::string_view json, const PointId& point, const StoreKeys& keys,
+                const MetaSalt& salt) {
   if (!keys.encrypted()) return copy_of(as_bytes(json));
-  Bytes sealed;
-  aes_gcm_seal(keys.meta_key(point), kMetaNonce, point.view(), as_bytes(json), sealed);
+  Bytes sealed = copy_of(salt.view());
+  aes_gcm_seal(keys.meta_key(point, salt), kMetaNonce, point.view(), as_bytes(json), sealed);
   return sealed;
 }
 
 Result<std::string> open_meta(const PointRecord& record, const StoreKeys& keys) {
   if (!keys.encrypted()) return std::string(as_text(record.sealed_meta));
-  auto plain =
-      aes_gcm_open(keys.meta_key(record.id), kMetaNonce, record.id.view(), record.sealed_meta);
+  ByteReader r(record.sealed_meta);
+  const SecretKey key = record.version == 1 ? keys.meta_key_v1(record.id)
+                                            : keys.meta_key(record.id, MetaSalt::read(r));
+  if (!r.ok()) return damaged("its metadata is cut off");
+  auto plain = aes_gcm_open(key, kMetaNonce, record.id.view(), r.raw(r.remaining()));
   if (!plain) return std::move(plain).error().context("point metadata");
   return std::string(as_text(*plain));
 }
@@ -140,7 +146,7 @@ Result<std::string> open_meta(const PointRecord& record, const StoreKeys& keys) 
 Bytes encode(const CommittedPoint& point) {
   ByteWriter w;
   w.raw(kCommittedMagic);
-  w.u16(kRecordVersion);
+  w.u16(kCommittedVersion);
   w.raw(std::array<std::uint8_t, 6>{});  // reserved
   w.u64(static_cast<std::uint64_t>(point.received.us));
   w.u64(point.sequence);
@@ -158,7 +164,7 @@ Result<CommittedPoint> decode_committed_point(ByteView bytes) {
   ByteReader r(body);
   if (as_text(r.raw(kCommittedMagic.size())) != kCommittedMagic)
     return damaged("not a point record");
-  if (r.u16() != kRecordVersion)
+  if (r.u16() != kCommittedVersion)
     return Error(ErrorCode::unsupported, "point record: made by a newer version");
   if (sha256(body) != Digest::from(bytes.last(Digest::kSize))) return damaged("damaged");
   CommittedPoint point;

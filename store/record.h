@@ -13,6 +13,7 @@
 #include "base/asset.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/ids.h"
 #include "store/keys.h"
 
@@ -28,7 +29,12 @@ struct TreeRoot {
   bool operator==(const TreeRoot&) const = default;
 };
 
+// The newest version of records, and the only one that is written. Version 1 had the key of a
+// sealed record follow from its point's id alone; it is read for ever.
+inline constexpr std::uint16_t kRecordVersion = 2;
+
 struct PointRecord {
+  std::uint16_t version = kRecordVersion;
   PointId id;
   StoreId store;
   PointKind kind = PointKind::volume;
@@ -61,13 +67,16 @@ inline constexpr std::size_t kRecordLabelsMax = 64;
 inline constexpr std::size_t kRecordMetaBytesMax = 1 << 20;
 inline constexpr std::size_t kRecordBytesMax = 2 << 20;
 
-// The record with its MAC computed; `record.mac` is set.
+// The record with its MAC computed, in its own version; `record.mac` is set.
 Bytes encode(PointRecord& record, const StoreKeys& keys);
 // Structure and limits only; the MAC is checked by check_record_mac, by whoever has the key.
 Result<PointRecord> decode_point_record(ByteView bytes);
 Status check_record_mac(const PointRecord& record, const StoreKeys& keys);
 
-Bytes seal_meta(std::string_view json, const PointId& point, const StoreKeys& keys);
+// Makes a key that no other call uses: a session may be taken up again, or given out twice by a
+// store that means ill, and its record then is sealed more than once.
+Bytes seal_meta(std::string_view json, const PointId& point, const StoreKeys& keys,
+                const MetaSalt& salt = random_id<MetaSalt>());
 Result<std::string> open_meta(const PointRecord& record, const StoreKeys& keys);
 
 Bytes encode(const CommittedPoint& point);

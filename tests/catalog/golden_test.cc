@@ -19,6 +19,8 @@ struct GoldenRow {
 
 PointRow golden_point() {
   PointRow row = make_point(1, "tokyo", "rbd/rbd/vm", {1'790'000'000'000'000}, std::nullopt);
+  row.point.record.version = 1;  // rows outlive the versions of what they hold
+  row.record_hash = sha256(encode(row.point));
   row.pinned = true;
   row.verified = Timestamp{1'790'000'500'000'000};
   return row;

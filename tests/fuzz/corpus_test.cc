@@ -106,7 +106,7 @@ const Target kTargets[] = {
      4 * kMiB},
     {"Record", fuzz_record,
      [] {
-       return golden_seeds({"record_plain", "record_sealed"});
+       return golden_seeds({"record_plain", "record_sealed", "record_v1_sealed"});
      },
      kMiB},
     {"Committed", fuzz_committed, [] { return golden_seeds({"committed"}); }, kMiB},

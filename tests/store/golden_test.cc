@@ -296,7 +296,8 @@ PointRecord sample_record(const StoreKeys& keys) {
   record.shipped_bytes = 654321;
   record.duration_ms = 4200;
   record.labels = {{"app", "db"}, {"tier", "gold"}};
-  record.sealed_meta = seal_meta(R"({"image":"vm-7"})", record.id, keys);
+  record.sealed_meta =
+      seal_meta(R"({"image":"vm-7"})", record.id, keys, counted_id<MetaSalt>(0x50));
   return record;
 }
 
@@ -311,6 +312,22 @@ TEST(Golden, PointRecords) {
     EXPECT_TRUE(check_record_mac(*decoded, keys));
     EXPECT_EQ(open_meta(*decoded, keys), R"({"image":"vm-7"})");
   }
+}
+
+TEST(Golden, PointRecordsOfVersion1AreReadAndKeptAsTheyAre) {
+  for (const bool encrypted : {false, true}) {
+    const StoreKeys keys = encrypted ? StoreKeys(master()) : StoreKeys::unencrypted();
+    const Bytes bytes = golden(encrypted ? "record_v1_sealed" : "record_v1_plain");
+    auto decoded = decode_point_record(bytes);
+    ASSERT_TRUE(decoded);
+    EXPECT_EQ(decoded->version, 1);
+    EXPECT_TRUE(check_record_mac(*decoded, keys));
+    EXPECT_EQ(open_meta(*decoded, keys), R"({"image":"vm-7"})");
+    EXPECT_EQ(encode(*decoded, keys), bytes);
+  }
+  const auto committed = decode_committed_point(golden("committed_v1"));
+  ASSERT_TRUE(committed);
+  EXPECT_EQ(encode(*committed), golden("committed_v1"));
 }
 
 TEST(Golden, CommittedPoint) {

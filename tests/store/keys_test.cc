@@ -37,7 +37,9 @@ TEST(StoreKeys, DifferForDifferentMasters) {
   EXPECT_NE(a.record_mac(plain), b.record_mac(plain));
   EXPECT_FALSE(same(a.pack_key(plain), b.pack_key(plain)));
   const PointId point = random_id<PointId>();
-  EXPECT_FALSE(same(a.meta_key(point), b.meta_key(point)));
+  const MetaSalt salt = random_id<MetaSalt>();
+  EXPECT_FALSE(same(a.meta_key(point, salt), b.meta_key(point, salt)));
+  EXPECT_FALSE(same(a.meta_key_v1(point), b.meta_key_v1(point)));
 }
 
 TEST(StoreKeys, AreSeparateForEachUse) {
@@ -48,7 +50,9 @@ TEST(StoreKeys, AreSeparateForEachUse) {
       Digest::from(keys.chunk_id(point.view()).view()),
       keys.record_mac(point.view()),
       Digest::from(keys.pack_key(point.view()).view()),
-      Digest::from(keys.meta_key(point).view()),
+      Digest::from(keys.meta_key(point, MetaSalt{}).view()),
+      Digest::from(keys.meta_key(point, random_id<MetaSalt>()).view()),
+      Digest::from(keys.meta_key_v1(point).view()),
       Digest::from(test::fixed_key(1).view()),
   };
   EXPECT_EQ(std::set<Digest>(all.begin(), all.end()).size(), all.size());
@@ -73,7 +77,8 @@ TEST(StoreKeys, CloneDoesWhatTheOriginalDoes) {
   EXPECT_EQ(copy.chunk_id(plain), keys.chunk_id(plain));
   EXPECT_EQ(copy.record_mac(plain), keys.record_mac(plain));
   EXPECT_TRUE(same(copy.pack_key(plain), keys.pack_key(plain)));
-  EXPECT_TRUE(same(copy.meta_key(point), keys.meta_key(point)));
+  const MetaSalt salt = random_id<MetaSalt>();
+  EXPECT_TRUE(same(copy.meta_key(point, salt), keys.meta_key(point, salt)));
 }
 
 TEST(KeySlots, EitherSecretOpensTheSameMaster) {

@@ -128,6 +128,8 @@ TEST(PointRecord, MetadataIsBoundToItsPointAndKey) {
   PointRecord record = sample_record(rng, keys);
   EXPECT_EQ(as_text(record.sealed_meta).find("features"), std::string_view::npos);
   EXPECT_EQ(test::code_of(open_meta(record, other)), ErrorCode::corruption);
+  EXPECT_NE(seal_meta("{}", record.id, keys), seal_meta("{}", record.id, keys))
+      << "a key and a nonce came twice";
   PointRecord elsewhere = sample_record(rng, keys);
   elsewhere.sealed_meta = record.sealed_meta;
   EXPECT_EQ(test::code_of(open_meta(elsewhere, keys)), ErrorCode::corruption);
