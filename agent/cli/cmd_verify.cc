@@ -58,7 +58,7 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
   options.stop = command.stop.get_token();
   TM_TRY(VerifyReport report, verify_points(*access.store, *keys, points, options));
   auto* const service = dynamic_cast<StoreService*>(access.store.get());
-  TM_TRY(const auto records, service != nullptr ? check_records(*service, arguments.repair)
+  TM_TRY(const auto records, service != nullptr ? check_records(*service, points, arguments.repair)
                                                 : access.store->damaged_records());
   for (const DamagedRecord& record : records)
     report.damaged.push_back({"record", record.id, record.id, "", record.message});

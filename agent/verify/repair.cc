@@ -93,10 +93,10 @@ class Repair {
 
 }  // namespace
 
-Result<std::vector<DamagedRecord>> check_records(StoreService& store, bool mend) {
-  TM_TRY(const auto rows, store.points("", ""));
+Result<std::vector<DamagedRecord>> check_records(StoreService& store,
+                                                 const std::vector<PointRow>& points, bool mend) {
   std::vector<DamagedRecord> damaged;
-  for (const PointRow& row : rows) {
+  for (const PointRow& row : points) {
     const PointId& id = row.point.record.id;
     const auto bytes = read_blob(store.backend(), point_blob_name(id), 2 * kRecordBytesMax);
     if (!bytes && bytes.error().retryable()) return bytes.error();

@@ -22,8 +22,9 @@ struct RepairReport {
 Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,
                                   const std::stop_token& stop);
 
-// Holds every point's record on the backend against the catalog's copy, and writes it anew where
-// `mend` is set and the copy is sound. What was found damaged or gone.
-Result<std::vector<DamagedRecord>> check_records(StoreService& store, bool mend);
+// Holds the records of these points on the backend against the catalog's copies, and writes one anew
+// where `mend` is set and the copy is sound. What was found damaged or gone.
+Result<std::vector<DamagedRecord>> check_records(StoreService& store,
+                                                 const std::vector<PointRow>& points, bool mend);
 
 }  // namespace tidemark

@@ -228,7 +228,10 @@ class Damage(Case):
         self.assertIsNotNone(self.harm(record, "zero page"))
         damaged = json.loads(osaka.run("--json", "--quiet", "verify", code=6).text)["damaged"]
         self.assertEqual([(d["kind"], d["id"]) for d in damaged], [("record", points[0]["id"])])
+        osaka.run("--quiet", "verify", points[1]["id"])  # only what was asked for is judged
         self.assertEqual(self.bare("points").returncode, 6)
+        osaka.run("--quiet", "verify", "--repair", points[1]["id"])
+        self.assertEqual(self.bare("points").returncode, 6, "only what was asked for is mended")
         osaka.run("--quiet", "verify", "--repair", code=6)
         osaka.run("--quiet", "verify")
         self.assert_harmless("mended", states, points)
