@@ -102,7 +102,10 @@ Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& n
   std::vector<BackupJob> jobs;
   for (const AssetName& asset : assets)
     jobs.push_back({asset, name, policy.to, policy.check_unchanged});
-  if (jobs.empty()) log::warn("policy {} matches nothing", name);
+  if (!jobs.empty())
+    idle_policies_.erase(name);
+  else if (idle_policies_.insert(name).second)
+    log::warn("policy {} matches nothing", name);
   return jobs;
 }
 

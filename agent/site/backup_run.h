@@ -57,6 +57,7 @@ class BackupRunner {
   Clock& clock_;
   std::stop_token stop_;
   StoreAccess* own_ = nullptr;
+  std::set<std::string> idle_policies_;  // match nothing, which was said
   std::shared_ptr<CephCluster> cluster_;
   std::unique_ptr<s3::Client> gateway_;
   std::map<std::string, StoreAccess> stores_;
