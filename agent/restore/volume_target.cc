@@ -8,6 +8,13 @@
 #include <cerrno>
 
 namespace tidemark {
+namespace {
+
+// An OSD takes a message of several MiB into memory that it maps anew each time, which costs it more
+// than all the rest of the write: 700 MiB in pieces of 4 MiB took 4.6 s of its CPU, of 1 MiB 2.0 s.
+constexpr std::size_t kWriteBytesMax = kMiB;
+
+}  // namespace
 
 Result<std::unique_ptr<FileTarget>> FileTarget::open(const std::filesystem::path& path,
                                                      std::uint64_t size_bytes, bool force) {
@@ -75,10 +82,16 @@ Status RbdTarget::start(std::uint64_t cost, const std::function<void(RbdImage::D
 }
 
 Status RbdTarget::write(std::uint64_t offset, ByteView data, std::shared_ptr<const void> keep) {
-  return start(data.size(), [&](RbdImage::Done done) {
-    image_->write(offset, data,
-                  [keep, done = std::move(done)](Status status) { done(std::move(status)); });
-  });
+  while (!data.empty()) {
+    const ByteView part = data.first(std::min(data.size(), kWriteBytesMax));
+    TM_DO(start(part.size(), [&](RbdImage::Done done) {
+      image_->write(offset, part,
+                    [keep, done = std::move(done)](Status status) { done(std::move(status)); });
+    }));
+    offset += part.size();
+    data = data.subspan(part.size());
+  }
+  return {};
 }
 
 Status RbdTarget::zero(std::uint64_t offset, std::uint64_t size) {
