@@ -35,10 +35,6 @@ Status check(const ObjectEntry& entry) {
   if (place.key.empty() || place.key.size() > kObjectKeyBytesMax ||
       place.version_id.size() > kVersionIdBytesMax)
     return Error(ErrorCode::corruption, "the server lists an impossible name");
-  if (entry.size_bytes > kObjectBytesMax)
-    return Error(ErrorCode::unsupported, "'" + place.key + "' is larger than " +
-                                             format_bytes(kObjectBytesMax) +
-                                             ", the most that can be kept");
   return {};
 }
 
