@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t kWorkers = 2;
 constexpr std::size_t kQueuedKeysMax = 1024;
+// About kPagesAhead pages.
+constexpr std::uint64_t kRangeEntries = 4096;
 // Small chunks count as this much, which bounds their number too.
 constexpr std::size_t kChunkCostMin = 4096;
 // Entries on their way into the tree.
@@ -52,6 +54,16 @@ bool may_be_of_object(const Error& error) {
   }
 }
 
+// Where the point before has many keys there are probably many now. A bucket without one is listed
+// as one range: each of its objects costs requests of its own to be read, next to which a page of a
+// thousand is nothing.
+Result<std::optional<std::string>> next_cut(TreeCuts& cuts) {
+  TM_TRY(const auto tree_key, cuts.next());
+  if (!tree_key) return std::optional<std::string>();
+  TM_TRY(ObjectPlace place, object_of_tree_key(*tree_key));
+  return std::optional(std::move(place.key));
+}
+
 class Capture {
  public:
   Capture(const BucketCaptureInput& input, PointStore& store, const UploadSession& session,
@@ -69,6 +81,7 @@ class Capture {
  private:
   void start_threads();
   Status list();
+  ListingScope scope() const;
   Status merge(ListedKey listed);
   Status drop_until(const std::string& tree_key);
   Status read_keys();
@@ -173,7 +186,8 @@ Result<BucketCaptureResult> Capture::run() {
 
 Status Capture::list() {
   TM_DO(cursor_.seek(""));
-  KeyListing listing(*input_.client, input_.bucket, input_.versions, stop_.get_token());
+  TreeCuts cuts(nodes_, input_.base_root, kRangeEntries);
+  KeyListing listing(list_in_ranges(scope(), [&] { return next_cut(cuts); }));
   while (true) {
     TM_TRY(auto listed, listing.next());
     if (!listed) break;
@@ -182,6 +196,10 @@ Status Capture::list() {
   }
   while (cursor_.valid()) TM_DO(drop_until(cursor_.entry().key + '\0'));
   return {};
+}
+
+ListingScope Capture::scope() const {
+  return {input_.client, input_.bucket, input_.versions, stop_.get_token()};
 }
 
 // Entries of the old tree that the listing has passed are gone.
@@ -310,8 +328,7 @@ void Capture::note_unsettled(const std::string& key, const Error& why) {
 // What the key holds now. Where it holds nothing the bucket is asked for too: one that is gone must
 // not read as one whose objects were deleted.
 Status Capture::look_again(KeyJob& job) {
-  KeyListing listing(*input_.client, input_.bucket, input_.versions, stop_.get_token(),
-                     job.listed.key);
+  KeyListing listing(scope(), job.listed.key);
   TM_TRY(auto listed, listing.next());
   if (listed) {
     job.listed = *std::move(listed);
