@@ -137,6 +137,27 @@ Status diff_trees(TreeNodes& nodes, const TreeRoot& a, const TreeRoot& b,
 Status walk_nodes(TreeNodes& nodes, const TreeRoot& root,
                   const std::function<Status(const ChunkId& id, const TreeNode& node)>& each);
 
+// Cuts a tree into runs of at most about `entries` entries (or one leaf). Reads only nodes of more,
+// none twice, as far as it is asked. Used by one thread at a time. `nodes` must outlive it.
+class TreeCuts {
+ public:
+  TreeCuts(TreeNodes& nodes, const TreeRoot& root, std::uint64_t entries);
+  // The first key of the next run, in ascending order; that of the very first is not told. Nothing
+  // at the end. `corruption` where keys do not ascend.
+  Result<std::optional<std::string>> next();
+
+ private:
+  struct Subtree {
+    TreeChild child;
+    std::uint8_t level = 0;
+  };
+  TreeNodes& nodes_;
+  const std::uint64_t entries_max_;
+  std::vector<Subtree> rest_;  // the next one is at the end
+  std::uint64_t run_ = 0;      // entries since the last cut
+  std::string last_;
+};
+
 // Builds a tree from entries and whole subtrees in ascending order. Used by one thread.
 class TreeBuilder {
  public:

@@ -280,4 +280,29 @@ Status walk_nodes(TreeNodes& nodes, const TreeRoot& root,
   return {};
 }
 
+TreeCuts::TreeCuts(TreeNodes& nodes, const TreeRoot& root, std::uint64_t entries)
+    : nodes_(nodes), entries_max_(entries) {
+  if (!root.id.is_null()) rest_.push_back({{"", root.id, root.entries}, root.level});
+}
+
+Result<std::optional<std::string>> TreeCuts::next() {
+  while (!rest_.empty()) {
+    const Subtree at = std::move(rest_.back());
+    rest_.pop_back();
+    if (at.level > 0 && at.child.entries > entries_max_) {
+      TM_TRY(const auto node, nodes_.get(at.child.id, at.level));
+      for (auto it = node->children.rbegin(); it != node->children.rend(); ++it)
+        rest_.push_back({*it, static_cast<std::uint8_t>(at.level - 1)});
+      continue;
+    }
+    const bool cut = run_ > 0 && run_ + at.child.entries > entries_max_;
+    run_ = cut ? at.child.entries : run_ + at.child.entries;
+    if (!cut) continue;
+    if (at.child.first_key <= last_) return out_of_order();
+    last_ = at.child.first_key;
+    return std::optional(last_);
+  }
+  return std::optional<std::string>();
+}
+
 }  // namespace tidemark

@@ -101,11 +101,15 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   if (captured.moved_keys > 0)
     log::info("{}: {} keys changed while they were read, and are as they were afterwards", asset_,
               captured.moved_keys);
+  if (captured.unsettled.count > 0)
+    log::warn("{}: the point is taken in part: {} keys are not in it as the bucket has them",
+              asset_, captured.unsettled.count);
 
   BackupReport report;
   report.read_bytes = captured.read_bytes;
   report.objects_read = captured.read_objects;
   report.keys_moved = captured.moved_keys;
+  report.unsettled = captured.unsettled;
   report.mode = incremental ? "incremental" : parent ? "full" : "first";
   PointRecord record;
   record.id = session.point;
@@ -124,8 +128,8 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   record.shipped_bytes = captured.sent_bytes;
   record.duration_ms =
       static_cast<std::uint64_t>((clock_.uptime() - started_) / std::chrono::milliseconds(1));
-  const BucketMeta meta{bucket_, settings.versioning, settings.owner, settings.quota,
-                        settings.documents};
+  const BucketMeta meta{bucket_,        settings.versioning, settings.owner,
+                        settings.quota, settings.documents,  captured.unsettled};
   record.sealed_meta = seal_meta(format_bucket_meta(meta), record.id, keys_);
   TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
   return report;

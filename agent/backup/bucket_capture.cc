@@ -1,9 +1,9 @@
 #include "agent/backup/bucket_capture.h"
 
 #include <algorithm>
-#include <map>
 
 #include "agent/backup/chunk_uploader.h"
+#include "agent/backup/key_entries.h"
 #include "agent/backup/ordered_changes.h"
 #include "base/assert.h"
 #include "base/log.h"
@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t kWorkers = 2;
 constexpr std::size_t kQueuedKeysMax = 1024;
+// About kPagesAhead pages.
+constexpr std::uint64_t kRangeEntries = 4096;
 // Small chunks count as this much, which bounds their number too.
 constexpr std::size_t kChunkCostMin = 4096;
 // Entries on their way into the tree.
@@ -31,47 +33,35 @@ struct KeyJob {
 };
 using JobPtr = std::shared_ptr<KeyJob>;
 
-// The old entry that is the same version as a listed one, whatever its place became: another
-// version with the same time pushes it back, and the first versioning gives it the id "null".
-const ObjectEntry* find_same(const std::vector<ObjectEntry>& old, const ObjectEntry& listed) {
-  for (const ObjectEntry& entry : old) {
-    ObjectEntry moved;
-    moved.place = listed.place;
-    if (entry.place.version_id != listed.place.version_id &&
-        !(entry.place.version_id.empty() && listed.place.version_id == "null"))
-      continue;
-    moved.place.modified = entry.place.modified;
-    moved.delete_marker = entry.delete_marker;
-    moved.etag = entry.etag;
-    moved.size_bytes = entry.size_bytes;
-    if (listed.listed_alike(moved)) return &entry;
+// What one look at a key gave.
+struct Look {
+  std::vector<ObjectEntry> now;
+  bool moved = false;              // a listed version is not there any more
+  std::optional<Error> unsettled;  // why a listed version is not in `now`
+};
+
+// Errors that one object's ACL, encryption or damage explains. All others say that the gateway
+// cannot be read from now, and none of its objects is to blame.
+bool may_be_of_object(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::permission_denied:
+    case ErrorCode::corruption:
+    case ErrorCode::unsupported:
+    case ErrorCode::invalid_argument:
+      return true;
+    default:
+      return false;
   }
-  return nullptr;
 }
 
-ObjectEntry moved_to(ObjectEntry entry, const ObjectEntry& listed) {
-  entry.place = listed.place;
-  entry.latest = listed.latest;
-  return entry;
-}
-
-// What turns the old entries of a key into the new ones.
-std::vector<TreeChange> changes_of(const std::vector<ObjectEntry>& old,
-                                   const std::vector<ObjectEntry>& now) {
-  std::map<std::string, std::optional<TreeEntry>> before, after;
-  for (const ObjectEntry& entry : old) {
-    TreeEntry coded = encode_object(entry);
-    after[coded.key];
-    before[coded.key] = std::move(coded);
-  }
-  for (const ObjectEntry& entry : now) {
-    TreeEntry coded = encode_object(entry);
-    after[coded.key] = std::move(coded);
-  }
-  std::vector<TreeChange> changes;
-  for (auto& [key, entry] : after)
-    if (before[key] != entry) changes.push_back({key, std::move(entry)});
-  return changes;
+// Where the point before has many keys there are probably many now. A bucket without one is listed
+// as one range: each of its objects costs requests of its own to be read, next to which a page of a
+// thousand is nothing.
+Result<std::optional<std::string>> next_cut(TreeCuts& cuts) {
+  TM_TRY(const auto tree_key, cuts.next());
+  if (!tree_key) return std::optional<std::string>();
+  TM_TRY(ObjectPlace place, object_of_tree_key(*tree_key));
+  return std::optional(std::move(place.key));
 }
 
 class Capture {
@@ -91,12 +81,15 @@ class Capture {
  private:
   void start_threads();
   Status list();
+  ListingScope scope() const;
   Status merge(ListedKey listed);
   Status drop_until(const std::string& tree_key);
   Status read_keys();
   Status read_key(KeyJob& job);
-  Result<bool> look(KeyJob& job, std::vector<ObjectEntry>& now);
+  Result<Look> look(const KeyJob& job, bool last);
+  Status check_lasting(const Error& error);
   Status look_again(KeyJob& job);
+  void note_unsettled(const std::string& key, const Error& why);
   Result<std::optional<ObjectEntry>> read(const ObjectEntry& listed);
   void finish(KeyJob& job, const std::vector<ObjectEntry>& now);
   ChunkSink sink();
@@ -111,6 +104,8 @@ class Capture {
   std::uint64_t reordered_ = 0;  // of the listing thread
   std::atomic<std::uint64_t> objects_{0}, size_bytes_{0}, dropped_{0}, moved_{0}, read_objects_{0};
   std::atomic<std::size_t> readers_{kObjectReaders};
+  std::mutex unsettled_mutex_;
+  UnsettledKeys unsettled_;  // guarded by unsettled_mutex_
   TreeRoot root_;
 
   Budget bytes_{kReadAheadBytes};
@@ -168,6 +163,9 @@ Result<BucketCaptureResult> Capture::run() {
                              [this] { threads_.fail(Error(ErrorCode::cancelled, "interrupted")); });
   start_threads();
   TM_DO(threads_.join());
+  // A user who may list and not read gets an error, not a point of nothing.
+  if (objects_ == 0 && unsettled_.count > 0)
+    return unsettled_.named.front().why.context("no object can be read");
   TM_DO(sender_.finish());
   BucketCaptureResult out;
   out.root = root_;
@@ -180,13 +178,16 @@ Result<BucketCaptureResult> Capture::run() {
   out.dropped_objects = dropped_;
   out.moved_keys = moved_;
   out.reordered_keys = reordered_;
+  std::ranges::sort(unsettled_.named, {}, &UnsettledKey::key);
+  out.unsettled = std::move(unsettled_);
   input_.progress->sent_bytes = out.sent_bytes;
   return out;
 }
 
 Status Capture::list() {
   TM_DO(cursor_.seek(""));
-  KeyListing listing(*input_.client, input_.bucket, input_.versions, stop_.get_token());
+  TreeCuts cuts(nodes_, input_.base_root, kRangeEntries);
+  KeyListing listing(list_in_ranges(scope(), [&] { return next_cut(cuts); }));
   while (true) {
     TM_TRY(auto listed, listing.next());
     if (!listed) break;
@@ -195,6 +196,10 @@ Status Capture::list() {
   }
   while (cursor_.valid()) TM_DO(drop_until(cursor_.entry().key + '\0'));
   return {};
+}
+
+ListingScope Capture::scope() const {
+  return {input_.client, input_.bucket, input_.versions, stop_.get_token()};
 }
 
 // Entries of the old tree that the listing has passed are gone.
@@ -253,40 +258,77 @@ Status Capture::read_keys() {
   return {};
 }
 
+// A key never fails the others: what cannot be had of it is left as the point before has it.
 Status Capture::read_key(KeyJob& job) {
   for (int looks = 1;; ++looks) {
-    std::vector<ObjectEntry> now;
-    TM_TRY(const bool whole, look(job, now));
-    if (whole) {
-      finish(job, now);
-      return {};
+    const bool last = looks == kLooksMax;
+    TM_TRY(Look seen, look(job, last));
+    if (seen.moved && looks == 1) ++moved_;
+    if (seen.moved && !last) {
+      TM_DO(look_again(job));
+      continue;
     }
-    if (looks == 1) ++moved_;
-    if (looks == kLooksMax)
-      return Error(ErrorCode::unavailable, "it changes faster than it can be read");
-    TM_DO(look_again(job));
+    if (seen.unsettled) {
+      note_unsettled(job.listed.key, *seen.unsettled);
+      choose_latest(seen.now);
+    }
+    finish(job, seen.now);
+    return {};
   }
 }
 
-// Entries of all listed versions; false where one is not there any more.
-Result<bool> Capture::look(KeyJob& job, std::vector<ObjectEntry>& now) {
+// Entries of the listed versions. It ends early where one is not there any more, unless it is the
+// last look: then what can be had counts.
+Result<Look> Capture::look(const KeyJob& job, bool last) {
+  Look seen;
   for (const ObjectEntry& version : job.listed.versions) {
     if (const ObjectEntry* const same = find_same(job.old, version); same != nullptr) {
-      now.push_back(moved_to(*same, version));
+      seen.now.push_back(moved_to(*same, version));
       continue;
     }
-    TM_TRY(auto entry, read(version));
-    if (!entry) return false;
-    now.push_back(*std::move(entry));
+    auto entry = read(version);
+    if (entry && *entry) {
+      seen.now.push_back(**std::move(entry));
+      continue;
+    }
+    if (entry) {
+      seen.moved = true;
+      if (!last) return seen;
+      seen.unsettled.emplace(ErrorCode::unavailable, "it changes faster than it can be read");
+    } else {
+      TM_DO(check_lasting(entry.error()));
+      seen.unsettled = entry.error();
+    }
+    keep_older(job.old, version, seen.now);
   }
-  return true;
+  return seen;
+}
+
+// Success where the error is one of the object alone. A server that refuses everything refuses the
+// bucket too.
+Status Capture::check_lasting(const Error& error) {
+  if (!may_be_of_object(error) || stop_.stop_requested()) return error;
+  if (error.code() != ErrorCode::permission_denied) return {};
+  s3::Call call;
+  call.stop = stop_.get_token();
+  return input_.client->head_bucket(input_.bucket, call);
+}
+
+void Capture::note_unsettled(const std::string& key, const Error& why) {
+  ++input_.progress->keys_unsettled;
+  std::lock_guard lock(unsettled_mutex_);
+  ++unsettled_.count;
+  if (unsettled_.named.size() == kUnsettledNamedMax) return;
+  unsettled_.named.push_back({key, why});
+  const auto text = fmt::format("s3/{}: '{}' is left as the point before has it: {}", input_.bucket,
+                                key, why.message());
+  why.code() == ErrorCode::corruption ? log::error("{}", text) : log::warn("{}", text);
 }
 
 // What the key holds now. Where it holds nothing the bucket is asked for too: one that is gone must
 // not read as one whose objects were deleted.
 Status Capture::look_again(KeyJob& job) {
-  KeyListing listing(*input_.client, input_.bucket, input_.versions, stop_.get_token(),
-                     job.listed.key);
+  KeyListing listing(scope(), job.listed.key);
   TM_TRY(auto listed, listing.next());
   if (listed) {
     job.listed = *std::move(listed);

@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <string>
 
+#include "agent/backup/bucket_meta.h"
 #include "agent/backup/pack_sender.h"
 #include "agent/backup/volume_capture.h"
 #include "store/tree.h"
@@ -40,13 +41,20 @@ struct BucketCaptureResult {
   std::uint64_t moved_keys = 0;
   // Keys whose versions the server does not list in the order of their times.
   std::uint64_t reordered_keys = 0;
+  // Keys that could not be had as the bucket has them.
+  UnsettledKeys unsettled;
 };
 
 inline constexpr std::size_t kObjectReaders = 32;
 
 // Captures and uploads; everything that the new root reaches is durable at the store on success.
-// An error of the listing fails the capture, and so does an object that cannot be read: nothing is
-// left out silently. After a failure nothing is left running.
+// An error of the listing fails the capture, and so does a gateway that does not answer. A key that
+// changes faster than it can be read, and an object that the server refuses, that is damaged or
+// that cannot be kept, does not keep the rest of the bucket from being protected: of such a version
+// the tree has what the point before has under its id, or nothing, never a part, and `unsettled`
+// names the key. The next capture reads it again, as the listing does not say what the tree has.
+// Where nothing at all could be had the error is that of a key. After a failure nothing is left
+// running.
 Result<BucketCaptureResult> capture_bucket(const BucketCaptureInput& input, PointStore& store,
                                            const UploadSession& session, const StoreKeys& keys,
                                            TreeNodes& nodes);

@@ -34,7 +34,36 @@ std::string text_of(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string key_at(const nlohmann::json& json) {
+  const auto hex = from_hex(text_at(json, "key_hex"));
+  return hex && !hex->empty() ? std::string(as_text(*hex)) : text_at(json, "key");
+}
+
+UnsettledKeys parse_unsettled(const nlohmann::json& json) {
+  UnsettledKeys out;
+  if (!json.is_object() || !json.contains("keys") || !json["keys"].is_number_unsigned()) return out;
+  out.count = json["keys"];
+  if (!json.contains("named") || !json["named"].is_array()) return out;
+  for (const auto& one : json["named"]) {
+    if (!one.is_object() || out.named.size() == kUnsettledNamedMax) continue;
+    out.named.push_back(
+        {key_at(one), Error(error_code_from(text_at(one, "code")), text_at(one, "message"))});
+  }
+  return out;
+}
+
 }  // namespace
+
+nlohmann::json unsettled_json(const UnsettledKeys& keys) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const UnsettledKey& one : keys.named) {
+    nlohmann::json json = {{"code", std::string(to_string(one.why.code()))},
+                           {"message", one.why.message()}};
+    put_object_key(json, one.key);
+    out.push_back(std::move(json));
+  }
+  return out;
+}
 
 std::string_view versioning_name(Versioning versioning) {
   for (const auto& [which, name] : kVersioningNames)
@@ -56,6 +85,9 @@ std::string format_bucket_meta(const BucketMeta& meta) {
   bucket["documents"] = nlohmann::json::object();
   for (const auto& [which, document] : meta.documents)
     bucket["documents"][std::string(document_name(which))] = document;
+  if (meta.unsettled.count > 0)
+    bucket["unsettled"] = {{"keys", meta.unsettled.count},
+                           {"named", unsettled_json(meta.unsettled)}};
   return text_of({{"bucket", std::move(bucket)}});
 }
 
@@ -77,6 +109,7 @@ Result<BucketMeta> parse_bucket_meta(std::string_view text) {
   if (!known) return malformed;
   if (bucket.contains("quota") && bucket["quota"].is_object() && !bucket["quota"].empty())
     meta.quota = text_of(bucket["quota"]);
+  if (bucket.contains("unsettled")) meta.unsettled = parse_unsettled(bucket["unsettled"]);
   if (!bucket.contains("documents") || !bucket["documents"].is_object()) return meta;
   for (const auto& [which, name] : kDocumentNames) {
     const std::string document = text_at(bucket["documents"], name);

@@ -2,18 +2,39 @@
 //
 //   {"bucket": {"name", "versioning": "never|enabled|suspended", "owner", "quota": {...},
 //               "documents": {"policy", "lifecycle", "cors", "acl", "tagging", "object_lock",
-//                             "notification"}}}
+//                             "notification"},
+//               "unsettled": {"keys", "named": [{"key" or "key_hex", "code", "message"}]}}}
 //
 // A document that the bucket does not have is absent; the others are as the server wrote them.
+// "unsettled" is there where the point was taken in part.
 #pragma once
 
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "store/record.h"
 #include "transport/s3/client.h"
 
 namespace tidemark {
+
+// A key that a point does not have as the bucket has it: it changed faster than it could be read,
+// or the server refuses it. The point has what the point before has of it, or nothing.
+struct UnsettledKey {
+  std::string key;
+  Error why;
+};
+
+// Names are bounded, the count is not.
+inline constexpr std::size_t kUnsettledNamedMax = 64;
+struct UnsettledKeys {
+  std::uint64_t count = 0;
+  std::vector<UnsettledKey> named;  // the first of them
+};
+
+// [{"key" or "key_hex", "code", "message"}]
+nlohmann::json unsettled_json(const UnsettledKeys& keys);
 
 struct BucketMeta {
   std::string name;
@@ -21,7 +42,7 @@ struct BucketMeta {
   std::string owner = {};
   std::string quota = {};  // a JSON object as radosgw's administration writes it; empty: not known
   std::map<s3::BucketDocument, std::string> documents;
-  bool operator==(const BucketMeta&) const = default;
+  UnsettledKeys unsettled = {};
 };
 
 // "never", "enabled" or "suspended".

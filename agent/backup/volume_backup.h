@@ -13,6 +13,7 @@
 #include <stop_token>
 #include <string>
 
+#include "agent/backup/bucket_meta.h"
 #include "agent/backup/volume_capture.h"
 #include "base/clock.h"
 
@@ -39,6 +40,9 @@ struct BackupReport {
   std::uint64_t regions_checked = 0;  // read again and compared
   // Of a bucket: versions read, and keys that changed while they were read.
   std::uint64_t objects_read = 0, keys_moved = 0;
+  // Of a bucket: what the point does not have as the bucket has it. Where there is any, the point
+  // was taken in part.
+  UnsettledKeys unsettled = {};
 };
 
 // `not_found` where the image is gone. Damage is reported as `corruption`: an unchanged region that

@@ -25,7 +25,8 @@ struct BackupProgress {
   std::atomic<std::uint64_t> position_bytes{0};  // how far the listing has come
   std::atomic<std::uint64_t> read_bytes{0};      // from the image
   std::atomic<std::uint64_t> changed_bytes{0};
-  std::atomic<std::uint64_t> sent_bytes{0};  // packs acknowledged
+  std::atomic<std::uint64_t> sent_bytes{0};      // packs acknowledged
+  std::atomic<std::uint64_t> keys_unsettled{0};  // of a bucket
 };
 
 struct CaptureInput {

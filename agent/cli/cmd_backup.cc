@@ -2,6 +2,7 @@
 
 #include "agent/cli/command.h"
 #include "agent/cli/progress.h"
+#include "agent/read/bucket_diff.h"
 #include "agent/service/point_json.h"
 #include "agent/site/backup_run.h"
 #include "agent/site/daemon.h"
@@ -37,6 +38,13 @@ Result<std::vector<BackupJob>> choose(BackupRunner& runner, const Config& config
   return jobs;
 }
 
+std::string note_of(const BackupProgress& progress) {
+  std::string note = format_bytes(progress.sent_bytes) + " sent";
+  if (progress.keys_unsettled > 0)
+    note += ", " + std::to_string(progress.keys_unsettled) + " keys unsettled";
+  return note;
+}
+
 void print_outcome(const BackupReport& report) {
   const PointRecord& record = report.point.point.record;
   std::printf("%s  %s  %s  %s changed, %s shipped, %s\n", record.id.hex().substr(0, 12).c_str(),
@@ -45,31 +53,52 @@ void print_outcome(const BackupReport& report) {
               format_duration(std::chrono::milliseconds(record.duration_ms)).c_str());
 }
 
+void print_unsettled(const BackupReport& report) {
+  const UnsettledKeys& keys = report.unsettled;
+  if (keys.count == 0) return;
+  const std::string& asset = report.point.point.record.asset;
+  for (const UnsettledKey& one : keys.named)
+    std::fprintf(stderr, "tidemark: %s: %s: %s\n", asset.c_str(), printable_key(one.key).c_str(),
+                 one.why.message().c_str());
+  std::fprintf(stderr,
+               "tidemark: %s: taken in part: %llu keys are not in the point as the bucket "
+               "has them\n",
+               asset.c_str(), static_cast<unsigned long long>(keys.count));
+}
+
+nlohmann::json report_json(const BackupReport& report) {
+  nlohmann::json point = point_json(report.point);
+  point["mode"] = report.mode;
+  point["read_bytes"] = report.read_bytes;
+  if (report.point.point.record.kind != PointKind::bucket) return point;
+  point["objects_read"] = report.objects_read;
+  point["keys_moved"] = report.keys_moved;
+  point["keys_unsettled"] = report.unsettled.count;
+  point["unsettled"] = unsettled_json(report.unsettled);
+  return point;
+}
+
 Result<int> run_backup(Command& command, const BackupArguments& arguments) {
   TM_TRY(const Config* const config, command.config());
   BackupRunner runner(*config, command.clock, command.stop.get_token());
   TM_TRY(const auto jobs, choose(runner, *config, arguments));
   nlohmann::json points = nlohmann::json::array(), failed = nlohmann::json::array();
   std::optional<Error> first;
+  bool in_part = false;
   for (const BackupJob& job : jobs) {
     BackupProgress progress;
     Result<BackupReport> report = [&] {
       const ProgressDisplay display(job.asset.text(), command.globals.quiet, [&] {
         return ProgressState{progress.position_bytes, progress.size_bytes, progress.read_bytes,
-                             format_bytes(progress.sent_bytes) + " sent"};
+                             note_of(progress)};
       });
       return runner.run(job, &progress, arguments.full);
     }();
     if (report) {
-      nlohmann::json point = point_json(report->point);
-      point["mode"] = report->mode;
-      point["read_bytes"] = report->read_bytes;
-      if (job.asset.kind() == AssetName::Kind::s3) {
-        point["objects_read"] = report->objects_read;
-        point["keys_moved"] = report->keys_moved;
-      }
-      points.push_back(std::move(point));
+      points.push_back(report_json(*report));
+      in_part = in_part || report->unsettled.count > 0;
       if (!command.globals.json) print_outcome(*report);
+      if (!command.globals.json) print_unsettled(*report);
       continue;
     }
     if (!first) first = report.error();
@@ -83,7 +112,7 @@ Result<int> run_backup(Command& command, const BackupArguments& arguments) {
   nlohmann::json result = {{"points", std::move(points)}};
   if (!failed.empty()) result["failed"] = failed;
   command.print(result, [] {});
-  return first ? kExitPartial : kExitDone;
+  return first || in_part ? kExitPartial : kExitDone;
 }
 
 }  // namespace
@@ -96,7 +125,7 @@ void add_backup_command(CLI::App& app, Command& command) {
   backup->add_flag("--all", arguments->all, "all assets of all policies");
   backup->add_flag("--full", arguments->full, "read everything again instead of what changed");
   backup->footer(
-      "Exit codes: 0 done, 1 failed, 2 usage, 3 some assets failed, 4 not found, "
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 some assets or keys failed, 4 not found, "
       "5 refused, 130 interrupted.");
   backup->callback([&command, arguments] {
     command.action = [&command, arguments] { return run_backup(command, *arguments); };

@@ -52,7 +52,9 @@ nlohmann::json bucket_json(const BucketMeta& meta) {
   return {{"name", meta.name},
           {"versioning", versioning_name(meta.versioning)},
           {"owner", meta.owner},
-          {"documents", documents}};
+          {"documents", documents},
+          {"keys_unsettled", meta.unsettled.count},
+          {"unsettled", unsettled_json(meta.unsettled)}};
 }
 
 Result<int> show_point(Command& command, const std::string& id) {

@@ -127,6 +127,9 @@ class Daemon {
     log::info("point {} of {} to {}: {}, {} changed, {} shipped, {} ms", record.id.hex(),
               record.asset, job.to, report->mode, format_bytes(record.changed_bytes),
               format_bytes(record.shipped_bytes), record.duration_ms);
+    if (report->unsettled.count > 0)
+      log::warn("point {} of {} is taken in part: {} keys are not in it as the bucket has them",
+                record.id.hex(), record.asset, report->unsettled.count);
   }
 
   const Config config_;

@@ -8,67 +8,23 @@ namespace {
 // A key with more versions than this would not fit into memory.
 constexpr std::size_t kVersionsPerKeyMax = 200'000;
 
-ObjectEntry entry_of(const s3::ListedObject& listed) {
-  ObjectEntry entry;
-  entry.place = {listed.key, listed.last_modified, 0, {}};
-  entry.latest = true;
-  entry.size_bytes = listed.size;
-  entry.etag = listed.etag;
-  return entry;
-}
-
-ObjectEntry entry_of(const s3::ListedVersion& listed) {
-  ObjectEntry entry;
-  const std::string id = listed.version_id.empty() ? "null" : listed.version_id;
-  entry.place = {listed.key, listed.last_modified, 0, id};
-  entry.latest = listed.is_latest;
-  entry.delete_marker = listed.is_delete_marker;
-  if (!entry.delete_marker) {
-    entry.size_bytes = listed.size;
-    entry.etag = listed.etag;
-  }
-  return entry;
-}
-
 Status check(const ObjectEntry& entry) {
   const ObjectPlace& place = entry.place;
   if (place.key.empty() || place.key.size() > kObjectKeyBytesMax ||
       place.version_id.size() > kVersionIdBytesMax)
     return Error(ErrorCode::corruption, "the server lists an impossible name");
-  if (entry.size_bytes > kObjectBytesMax)
-    return Error(ErrorCode::unsupported, "'" + place.key + "' is larger than " +
-                                             format_bytes(kObjectBytesMax) +
-                                             ", the most that can be kept");
   return {};
 }
 
 }  // namespace
 
-KeyListing::KeyListing(const s3::Client& client, const std::string& bucket, bool versions,
-                       std::stop_token stop, const std::string& only)
-    : only_(only) {
-  s3::Call call;
-  call.stop = std::move(stop);
-  if (versions) {
-    versions_ = client.list_versions(bucket, only, {}, std::move(call));
-  } else {
-    s3::ListOptions options;
-    options.prefix = only;
-    if (!only.empty()) options.page_size = 1;
-    objects_ = client.list_objects(bucket, std::move(options), std::move(call));
-  }
-}
+// A key without versions is the first that begins with itself.
+KeyListing::KeyListing(const ListingScope& scope, const std::string& only)
+    : KeyListing(list_in_turn(scope, only, "", scope.versions ? 1000 : 1), only) {}
 
 Status KeyListing::fill() {
-  page_.clear();
   at_ = 0;
-  if (versions_) {
-    TM_TRY(const auto page, versions_->next_page());
-    for (const s3::ListedVersion& listed : page) page_.push_back(entry_of(listed));
-  } else {
-    TM_TRY(const auto page, objects_->next_page());
-    for (const s3::ListedObject& listed : page) page_.push_back(entry_of(listed));
-  }
+  TM_TRY(page_, pages_->next_page());
   for (const ObjectEntry& entry : page_) TM_DO(check(entry));
   ended_ = page_.empty();
   return {};

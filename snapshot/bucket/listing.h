@@ -2,12 +2,11 @@
 #pragma once
 
 #include <memory>
-#include <stop_token>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "store/bucket.h"
-#include "transport/s3/client.h"
+#include "snapshot/bucket/pages.h"
 
 namespace tidemark {
 
@@ -20,24 +19,26 @@ struct ListedKey {
   bool reordered = false;
 };
 
-// In ascending order of keys. Used by one thread; the client must outlive it.
+// In ascending order of keys. Used by one thread.
 class KeyListing {
  public:
-  // `versions`: the bucket has or had versioning. With `only`, that key alone.
-  KeyListing(const s3::Client& client, const std::string& bucket, bool versions,
-             std::stop_token stop, const std::string& only = {});
+  // Of all keys that the pages have.
+  explicit KeyListing(std::unique_ptr<ListingPages> pages) : KeyListing(std::move(pages), "") {}
+  // Of the key `only`.
+  KeyListing(const ListingScope& scope, const std::string& only);
 
   // Nothing at the end. An error is never an end.
   Result<std::optional<ListedKey>> next();
 
  private:
+  KeyListing(std::unique_ptr<ListingPages> pages, std::string only)
+      : pages_(std::move(pages)), only_(std::move(only)) {}
   Status fill();
   // The next entry of the listing; null at its end. Valid until the next call.
   Result<const ObjectEntry*> peek();
 
-  const std::string only_;
-  std::unique_ptr<s3::ObjectListing> objects_;    // one of the two
-  std::unique_ptr<s3::VersionListing> versions_;  // one of the two
+  const std::unique_ptr<ListingPages> pages_;
+  const std::string only_;  // empty: all
   std::vector<ObjectEntry> page_;
   std::size_t at_ = 0;
   bool ended_ = false;

@@ -53,6 +53,9 @@ class Reading {
 // object, so that what lies between them is of the same one.
 Result<bool> Reading::run() {
   if (entry_.delete_marker) return true;
+  if (entry_.size_bytes > kObjectBytesMax)
+    return Error(ErrorCode::unsupported, "it is larger than " + format_bytes(kObjectBytesMax) +
+                                             ", the most that can be kept");
   TM_TRY(std::string acl, client_.acl(bucket_, name_, call_));
   if (!is_private_acl(acl, entry_.owner)) entry_.acl = std::move(acl);
   s3::GetOptions options;
@@ -170,8 +173,7 @@ Result<std::optional<ObjectEntry>> read_object(const s3::Client& client, const s
   // A server may send more than an entry can hold.
   const TreeEntry coded = encode_object(entry);
   if (coded.value.size() > kTreeValueBytesMax || !decode_object(coded))
-    return Error(ErrorCode::unsupported, "'" + listed.place.key + "': headers, tags or ACL are " +
-                                             "larger than can be kept");
+    return Error(ErrorCode::unsupported, "headers, tags or ACL are larger than can be kept");
   return std::optional(std::move(entry));
 }
 

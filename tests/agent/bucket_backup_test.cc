@@ -38,6 +38,12 @@ class BucketBackupTest : public ::testing::Test {
     return back_up_bucket(*client_, kBucket, store_.service(), store_.keys(), options,
                           store_.clock());
   }
+  // Why there is no point.
+  ErrorCode why_none() {
+    const auto report = try_back_up();
+    EXPECT_FALSE(report);
+    return report ? ErrorCode::internal : report.error().code();
+  }
   BackupReport back_up() { return must(try_back_up()); }
 
   std::vector<ObjectEntry> entries(const BackupReport& report) {
@@ -52,6 +58,13 @@ class BucketBackupTest : public ::testing::Test {
   std::vector<std::string> keys(const BackupReport& report) {
     std::vector<std::string> out;
     for (const ObjectEntry& entry : entries(report)) out.push_back(entry.place.key);
+    return out;
+  }
+  // "key: text" of each entry; only where they are small.
+  std::vector<std::string> texts(const BackupReport& report) {
+    std::vector<std::string> out;
+    for (const ObjectEntry& entry : entries(report))
+      out.push_back(entry.place.key + ": " + std::string(as_text(entry.inline_data)));
     return out;
   }
   bool has_points() { return !must(store_.service().points("tokyo", "")).empty(); }
@@ -139,6 +152,122 @@ TEST_F(BucketBackupTest, AnObjectThatMovedIsLookedAtAgain) {
   const BackupReport report = back_up();
   EXPECT_EQ(report.keys_moved, 1U);
   EXPECT_EQ(keys(report), (std::vector<std::string>{"a", "b"}));
+}
+
+// A misdeed of every GET of one object's bytes.
+testing::S3Misdeed on_reading(const std::string& key, S3Fault fault, testing::S3Answer answer,
+                              int times = -1) {
+  const auto of_key = [key](const testing::S3Request& request) {
+    return request.key == key && reads_object(request);
+  };
+  return {fault, of_key, times, std::move(answer), {}};
+}
+
+TEST_F(BucketBackupTest, AKeyThatNeverHoldsStillIsKeptAsThePointBeforeHasIt) {
+  put("a", "one");
+  put("hot", "first");
+  back_up();
+  put("a", "two");
+  put("hot", "second");
+  put("hot too", "never read");
+  for (const char* key : {"hot", "hot too"})
+    server_.misbehave(
+        on_reading(key, S3Fault::answer, testing::s3_error(412, "PreconditionFailed"), 8));
+  const BackupReport report = back_up();
+  EXPECT_EQ(texts(report), (std::vector<std::string>{"a: two", "hot: first"}));
+  EXPECT_EQ(report.unsettled.count, 2U);
+  ASSERT_EQ(report.unsettled.named.size(), 2U);
+  EXPECT_EQ(report.unsettled.named[0].key, "hot");
+  EXPECT_EQ(report.unsettled.named[1].key, "hot too");
+  const BucketMeta meta = must(read_bucket_meta(report.point.point.record, store_.keys()));
+  EXPECT_EQ(meta.unsettled.count, 2U);
+  EXPECT_EQ(meta.unsettled.named.at(1).key, "hot too");
+  EXPECT_EQ(meta.unsettled.named.at(1).why.code(), ErrorCode::unavailable);
+
+  const BackupReport next = back_up();
+  EXPECT_EQ(next.objects_read, 2U);
+  EXPECT_EQ(next.unsettled.count, 0U);
+  EXPECT_EQ(texts(next),
+            (std::vector<std::string>{"a: two", "hot: second", "hot too: never read"}));
+}
+
+TEST_F(BucketBackupTest, ARefusedVersionLeavesTheOthers) {
+  must(client_->set_versioning(kBucket, true));
+  put("a", "one");
+  put("a", "two");
+  testing::S3Misdeed refuse =
+      on_reading("a", S3Fault::answer, testing::s3_error(403, "AccessDenied"));
+  const std::string newest = must(client_->head(kBucket, "a")).version_id;
+  refuse.when = [newest](const testing::S3Request& request) {
+    const auto version = request.query.find("versionId");
+    return version != request.query.end() && version->second == newest;
+  };
+  refuse.times = 1;
+  server_.misbehave(refuse);
+  const BackupReport report = back_up();
+  EXPECT_EQ(report.unsettled.count, 1U);
+  EXPECT_EQ(texts(report), std::vector<std::string>{"a: one"});
+  EXPECT_TRUE(entries(report).front().latest) << "a restore finds what there is";
+  const BackupReport next = back_up();
+  EXPECT_EQ(texts(next), (std::vector<std::string>{"a: two", "a: one"}));
+  EXPECT_TRUE(entries(next)[0].latest && !entries(next)[1].latest);
+}
+
+TEST_F(BucketBackupTest, ADamagedObjectIsKeptAsThePointBeforeHasIt) {
+  put("a", "whole");
+  put("b", "two");
+  back_up();
+  put("a", std::string(10'000, 'a'));
+  testing::S3Misdeed damage = on_reading("a", S3Fault::alter, {});
+  damage.alter = [](const testing::S3Request&, testing::S3Answer& answer) {
+    answer.body.front() = 'x';
+  };
+  server_.misbehave(damage);
+  const BackupReport report = back_up();
+  EXPECT_EQ(texts(report), (std::vector<std::string>{"a: whole", "b: two"}));
+  ASSERT_EQ(report.unsettled.named.size(), 1U);
+  EXPECT_EQ(report.unsettled.named[0].why.code(), ErrorCode::corruption);
+}
+
+TEST_F(BucketBackupTest, NamesOfUnsettledKeysAreBounded) {
+  put("a", "read");
+  for (int i = 0; i < 100; ++i) put("no" + std::to_string(i), "text");
+  const auto refuses = [](const testing::S3Request& request) {
+    return request.key.starts_with("no");
+  };
+  server_.misbehave({S3Fault::answer, refuses, -1, testing::s3_error(403, "AccessDenied"), {}});
+  const BackupReport report = back_up();
+  EXPECT_EQ(report.unsettled.count, 100U);
+  EXPECT_EQ(report.unsettled.named.size(), kUnsettledNamedMax);
+  EXPECT_EQ(keys(report), std::vector<std::string>{"a"});
+}
+
+TEST_F(BucketBackupTest, AUserWhoMayReadNothingGetsNoPoint) {
+  put("a", "one");
+  server_.misbehave(on_reading("a", S3Fault::answer, testing::s3_error(403, "AccessDenied")));
+  EXPECT_EQ(why_none(), ErrorCode::permission_denied);
+  EXPECT_FALSE(has_points());
+}
+
+TEST_F(BucketBackupTest, AServerThatRefusesEverythingLeavesNoPoint) {
+  put("a", "one");
+  put("b", "two");
+  auto shut = std::make_shared<std::atomic<bool>>(false);
+  const auto when = [shut](const testing::S3Request& request) {
+    if (request.key == "b" && reads_object(request)) *shut = true;
+    return shut->load();
+  };
+  server_.misbehave({S3Fault::answer, when, -1, testing::s3_error(403, "AccessDenied"), {}});
+  EXPECT_EQ(why_none(), ErrorCode::permission_denied);
+  EXPECT_FALSE(has_points());
+}
+
+TEST_F(BucketBackupTest, AGatewayThatIsDownLeavesNoPoint) {
+  put("a", "one");
+  put("b", "two");
+  server_.misbehave(on_reading("b", S3Fault::answer, testing::s3_error(503, "SlowDown")));
+  EXPECT_EQ(why_none(), ErrorCode::unavailable);
+  EXPECT_FALSE(has_points());
 }
 
 TEST_F(BucketBackupTest, BrokenListingsLeaveNoPoint) {

@@ -168,6 +168,29 @@ class Buckets(unittest.TestCase):
         self.assertEqual(set(self.content("b", "current")), {"a", "b/c"})
         self.verify()
 
+    def test_another_users_object_leaves_the_point_in_part(self):
+        self.fill("photos")
+        one = self.clusters["a"].create_s3_user("tidemark-other")
+        other = boto3.client(
+            "s3", endpoint_url=one["endpoint"], aws_access_key_id=one["access_key"],
+            aws_secret_access_key=one["secret_key"], region_name="us-east-1",
+            config=botocore.config.Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
+        self.s3["a"].put_bucket_acl(Bucket="photos", GrantFullControl='id="tidemark-e2e"', GrantWrite=f'id="{one["uid"]}"')
+        other.put_object(Bucket="photos", Key="theirs", Body=b"not for the bucket's owner")
+        done = self.pair.tokyo.run("--json", "--quiet", "backup", "s3/photos", code=3)
+        point = json.loads(done.text)["points"][0]
+        self.assertEqual(point["keys_unsettled"], 1)
+        self.assertEqual([(one["key"], one["code"]) for one in point["unsettled"]], [("theirs", "permission_denied")])
+        shown = self.pair.tokyo.json("points", "show", point["id"])["bucket"]
+        self.assertEqual((shown["keys_unsettled"], shown["unsettled"]), (1, point["unsettled"]))
+        self.verify()
+        other.put_object_acl(Bucket="photos", Key="theirs", GrantFullControl='id="tidemark-other"',
+                             GrantRead='id="tidemark-e2e"', GrantReadACP='id="tidemark-e2e"')
+        again = self.backup("photos")
+        self.assertEqual((again["objects_read"], again["keys_unsettled"]), (1, 0))
+        self.restore("--key", "theirs", "--to-bucket", "back", code=None)
+        self.assertEqual(set(self.content("b", "back")), {"theirs"})
+
     def test_what_is_not_there_is_said(self):
         self.pair.tokyo.run("backup", "s3/nothing", code=4)
         self.fill("photos")

@@ -426,8 +426,7 @@ S3Answer S3State::list_versions(const S3Request& request, const BucketState& buc
   bool truncated = false;
   for (const auto& [key, versions] : bucket.objects) {
     if (!key.starts_with(prefix) || key < key_marker) continue;
-    if (key == key_marker && id_marker.empty()) continue;
-    bool skip = key == key_marker;
+    bool skip = key == key_marker && !id_marker.empty();
     for (auto v = versions.rbegin(); v != versions.rend() && !truncated; ++v) {
       if (skip) {
         skip = v->id != id_marker;

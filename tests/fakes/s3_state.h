@@ -28,8 +28,8 @@ S3Answer s3_error(unsigned status, const std::string& code);
 
 // Enough of S3 to be a partner of the conformance suite: versions, delete markers, parts, ranges,
 // preconditions, tags, ACLs, locks, documents. Like radosgw 16.2 it writes the markers of listings
-// unencoded, and leaves the ETag out of the answer to CompleteMultipartUpload. Safe from any
-// thread.
+// unencoded, lists behind a key alone that key's versions first, and leaves the ETag out of the
+// answer to CompleteMultipartUpload. Safe from any thread.
 class S3State {
  public:
   // `now` stamps what is written.

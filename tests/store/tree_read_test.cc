@@ -134,6 +134,48 @@ TEST_F(TreeReading, InnerNodesCountTheEntriesBelow) {
   }));
 }
 
+TEST_F(TreeReading, CutsMakeRunsOfAboutTheWantedSizeAndReadNoLeaves) {
+  SCOPED_TRACE(rng_.trace());
+  Model model;
+  for (int i = 0; i < 20000; ++i) {
+    const std::string key = std::to_string(rng_.next());
+    model[key] = entry_of(rng_, key);
+  }
+  const TreeRoot root = test::build_tree(nodes_, keys_, model);
+  for (const std::uint64_t wanted : {1U, 500U, 5000U, 1'000'000U}) {
+    nodes_.fetched.clear();
+    TreeNodes cache(nodes_);
+    TreeCuts cuts(cache, root, wanted);
+    auto from = model.begin();
+    std::size_t count = 0;
+    while (true) {
+      const auto cut = cuts.next();
+      ASSERT_TRUE(cut);
+      const auto to = *cut ? model.find(**cut) : model.end();
+      ASSERT_TRUE(!*cut || to != model.end()) << "a cut is a key";
+      const auto run = std::distance(from, to);
+      ASSERT_GT(run, 0) << "cuts ascend";
+      ASSERT_LE(static_cast<std::uint64_t>(run), std::max<std::uint64_t>(wanted, kNodeItemsMax));
+      from = to;
+      ++count;
+      if (!*cut) break;
+    }
+    EXPECT_GE(count * std::max<std::uint64_t>(wanted, kNodeItemsMax), model.size());
+    if (wanted >= kNodeItemsMax) {
+      EXPECT_LE(count, 2 * model.size() / wanted + 1) << "and not many more than that";
+    }
+    std::set<ChunkId> read(nodes_.fetched.begin(), nodes_.fetched.end());
+    EXPECT_EQ(read.size(), nodes_.fetched.size());
+    for (const ChunkId& id : read) {
+      const auto plain = nodes_.fetch_nodes(std::span(&id, 1));
+      ASSERT_TRUE(plain);
+      EXPECT_GT(decode_node(plain->front())->level, 0);
+    }
+  }
+  TreeNodes cache(nodes_);
+  EXPECT_EQ(*TreeCuts(cache, TreeRoot{}, 100).next(), std::nullopt);
+}
+
 struct Difference {
   std::optional<TreeEntry> a, b;
   bool operator==(const Difference&) const = default;

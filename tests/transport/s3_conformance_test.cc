@@ -287,6 +287,15 @@ TEST_P(S3Conformance, VersionsAndMarkersAreListedNewestFirst) {
     EXPECT_EQ(all[2].version_id, "null");
     EXPECT_FALSE(all[2].owner_id.empty());
   }
+  put("l", "behind");
+  for (const unsigned page_size : {1U, 1000U}) {
+    const auto behind = client_->list_versions(bucket_, "", {"k", {}}, {}, page_size);
+    const auto page = behind->next_page();
+    TM_ASSERT_OK(page);
+    ASSERT_EQ(page->size(), 1u);
+    EXPECT_EQ(page->front().key, "l");
+    EXPECT_TRUE(behind->next_page()->empty());
+  }
   EXPECT_EQ(*get("k", {.version_id = "null"}), "null one");
   EXPECT_EQ(*get("k", {.version_id = second->version_id}), "second");
   TM_ASSERT_OK(client_->remove(bucket_, {"k", *marker}));

@@ -189,6 +189,7 @@ class Client {
   // --- listings
   std::unique_ptr<ObjectListing> list_objects(std::string bucket, ListOptions options,
                                               Call call = {}) const;
+  // From behind the version `after`, or, where it names none, behind all versions of its key.
   std::unique_ptr<VersionListing> list_versions(std::string bucket, std::string prefix,
                                                 VersionPosition after = {}, Call call = {},
                                                 unsigned page_size = 1000) const;
