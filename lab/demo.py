@@ -253,8 +253,8 @@ def restore_bucket(pair, point, photos):
         reports.append((f"bucket, restore at {site.name}", report))
     for site in (pair.tokyo, pair.osaka):
         by_rclone, by_boto = photos.check(site.name)
-        print(f"  bucket at {site.name}: {by_rclone} objects downloaded and compared by rclone, {by_boto} by boto3, "
-              "with their\n    types, metadata and tags: all as in the second state")
+        print(f"  bucket at {site.name}: {by_rclone} objects downloaded and compared by rclone, {by_boto} by boto3,\n"
+              "    with their types, metadata and tags: all as in the second state")
     return reports
 
 

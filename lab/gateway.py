@@ -89,8 +89,9 @@ class Rclone:
 
     def run(self, *args):
         left_out = "{" + ",".join(key.rpartition("/")[2] for key in NOT_FOR_RCLONE) + "}"
-        done = subprocess.run(["rclone", "--quiet", "--exclude", left_out, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, env={**os.environ, **self.env})
+        done = subprocess.run(["rclone", "--quiet", "--exclude", left_out, *args], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, **self.env})
         if done.returncode:
             raise Wrong(f"rclone {' '.join(args)}: exit {done.returncode}\n{done.stderr[-3000:]}")
         return done.stdout
