@@ -25,8 +25,8 @@ def client(user, **config):
     return boto3.client(
         "s3", endpoint_url=user["endpoint"], aws_access_key_id=user["access_key"],
         aws_secret_access_key=user["secret_key"], region_name="us-east-1",
-        config=botocore.config.Config(s3={"addressing_style": "path"}, signature_version="s3v4",
-                                      max_pool_connections=64, retries={"max_attempts": 3}, **config))
+        config=botocore.config.Config(**{"s3": {"addressing_style": "path"}, "signature_version": "s3v4",
+                                         "max_pool_connections": 64, "retries": {"max_attempts": 3}, **config}))
 
 
 def user_with_caps(cluster, uid):
