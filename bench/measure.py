@@ -157,6 +157,10 @@ def format_value(value, unit):
         return f"{value:.2f} s"
     if unit == "bytes":
         return f"{value / (1 << 20):.1f} MiB"
+    if unit == "bytes/s":
+        return f"{value / (1 << 20):.1f} MiB/s"
+    if unit == "objects/s":
+        return f"{value:.0f} /s"
     return f"{value:.2f}"
 
 
@@ -166,14 +170,20 @@ class Table:
     def __init__(self):
         self.rows = []
 
-    def against(self, what, ours, peer_name, peer, unit, at_most=None):
-        """A figure that is held against a peer's in the same run."""
+    def against(self, what, ours, peer_name, peer, unit, at_most=None, at_least=None):
+        """A figure that is held against a peer's in the same run: at most so many times as much, or, of a
+        rate, at least."""
         if ours is None or peer is None:
             return
         ratio = ours / peer if peer else float("inf")
+        met = None
+        if at_least is not None:
+            met = ratio >= at_least
+        elif at_most is not None:
+            met = ratio <= at_most
         self.rows.append({"what": what, "ours": ours, "unit": unit, "peer": peer, "peer_name": peer_name,
-                          "ratio": round(ratio, 3), "target": at_most, "relative": True,
-                          "met": None if at_most is None else ratio <= at_most})
+                          "ratio": round(ratio, 3), "target": at_most if at_least is None else at_least,
+                          "bound": "<=" if at_least is None else ">=", "relative": True, "met": met})
 
     def alone(self, what, ours, unit, at_most=None, strict=False):
         """A figure with a bound of its own; `strict` where it must stay below it."""
@@ -181,7 +191,7 @@ class Table:
             return
         met = None if at_most is None else (ours < at_most if strict else ours <= at_most)
         self.rows.append({"what": what, "ours": ours, "unit": unit, "peer": None, "peer_name": "",
-                          "ratio": None, "target": at_most, "relative": False, "met": met})
+                          "ratio": None, "target": at_most, "bound": "<=", "relative": False, "met": met})
 
     def text(self):
         lines = [f"{'figure':<44}{'tidemark':>12}{'peer':>12}  {'':<22}{'ratio':>7}  target"]
@@ -189,7 +199,7 @@ class Table:
             target = ""
             if row["target"] is not None:
                 bound = f"{row['target']:.2f}x" if row["relative"] else format_value(row["target"], row["unit"])
-                target = f"<= {bound:<12}{'ok' if row['met'] else 'MISSED'}"
+                target = f"{row['bound']} {bound:<12}{'ok' if row['met'] else 'MISSED'}"
             ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else ""
             peer = format_value(row["peer"], row["unit"]) if row["peer_name"] else ""
             lines.append(f"{row['what']:<44}{format_value(row['ours'], row['unit']):>12}{peer:>12}"

@@ -4,26 +4,15 @@ Two real clusters, an agent at each site, mutual TLS and encryption; a 3 GiB ima
 of real files. Every round measures each contender once, in another order; the table shows the medians.
 """
 
-import argparse
-import json
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
-import tempfile
-import time
 
-sys.dont_write_bytecode = True
-HERE = os.path.dirname(os.path.realpath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "../lab")]
-
-import rados  # noqa: E402
-import rbd  # noqa: E402
-from cluster import Cluster, LabError  # noqa: E402
-from measure import Failed, Figures, Runner, Table, peak_bytes, sort_out  # noqa: E402
-from site_pair import CommandFailed, Pair  # noqa: E402
+import rados
+import rbd
+from measure import Runner
+from sites import SitesBench, tree_bytes
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 IMAGE_MIB = 3072
@@ -63,35 +52,15 @@ def gather_tree(target, budget):
                     continue  # not readable, or gone meanwhile
 
 
-def tree_bytes(path):
-    return sum(os.lstat(os.path.join(folder, name)).st_size
-               for folder, _, names in os.walk(path) for name in names)
-
-
-class Bench:
-    def __init__(self, options, directory):
-        self.options, self.dir = options, directory
+class Volumes(SitesBench):
+    def __init__(self, options, directory, figures):
+        super().__init__(options, directory, figures)
         self.random = random.Random(options.seed)
-        self.a = Cluster(os.path.join(directory, "a"), "tokyo")
-        self.b = Cluster(os.path.join(directory, "b"), "osaka")
-        self.runner = Runner(os.path.join(directory, "commands.log"))
         self.runner.env = {"RESTIC_PASSWORD": "bench", "BORG_PASSPHRASE": "bench",
                            "RESTIC_CACHE_DIR": self.path("restic-cache"), "BORG_BASE_DIR": self.path("borg")}
-        self.figures, self.pair, self.connections = Figures(), None, []
-        self.began = time.monotonic()
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def say(self, text):
-        print(f"[{time.monotonic() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)
+        self.connections = []
 
     # --- setting up, cleaning up
-
-    def boot(self):
-        self.say(f"booting two clusters ({self.options.objectstore})")
-        for cluster in (self.a, self.b):
-            cluster.start(objectstore=self.options.objectstore, osd_bytes=self.options.osd_bytes)
 
     def make_file_system(self):
         self.say("making a file system from files of this system")
@@ -113,14 +82,9 @@ class Bench:
         self.find_blocks()
 
     def close(self):
-        """Removes everything, whatever had been reached."""
-        self.runner.kill()
-        if self.pair:
-            self.pair.stop()
         for connection in self.connections:
             connection.shutdown()
-        for cluster in (self.a, self.b):
-            cluster.destroy()
+        super().close()
 
     def open_io(self, cluster):
         connection = rados.Rados(conffile=cluster.conf)
@@ -133,16 +97,12 @@ class Bench:
         if self.pair:
             self.pair.stop()
         self.fresh_image()
-        for name in ("sites", "restic", "restic-cache", "borg", "full.diff.zst", "more.diff.zst"):
+        for name in ("restic", "restic-cache", "borg", "full.diff.zst", "more.diff.zst"):
             shutil.rmtree(self.path(name), ignore_errors=True)
             if os.path.exists(self.path(name)):
                 os.unlink(self.path(name))
-        self.pair = Pair(self.path("sites"), self.options.binary, self.a, self.b,
-                         policy_extra="    check_unchanged: 0%\n")
-        self.pair.setup()
-        self.pair.osaka.start_agent()
-        self.runner.daemons = {"osd": self.a.pid("osd"), "store agent": self.pair.osaka.agent.pid,
-                               "store's osd": self.b.pid("osd")}
+        self.fresh_pair(policy_extra="    check_unchanged: 0%\n")
+        self.start_store()
         setup = Runner(self.runner.log_path)
         setup.env = self.runner.env
         os.makedirs(self.path("borg"))
@@ -155,31 +115,8 @@ class Bench:
 
     # --- what is measured
 
-    def tidemark(self, site, *args):
-        """A measured run of the built binary; its JSON answer as `answer`."""
-        out = self.path("answer.json")
-        result = self.runner.run(site.command("--json", "--quiet", *args), text_out=out, profile=True)
-        with open(out) as f:
-            result["answer"] = json.load(f)
-        return result
-
-    def backup(self, image="vol"):
-        result = self.tidemark(self.pair.tokyo, "backup", f"rbd/rbd/{image}")
-        point = result["answer"]["points"][0]
-        result["stored"] = tree_bytes(self.pair.store_dir)
-        result["agent_rss"] = peak_bytes(self.pair.osaka.agent.pid)
-        for key in ("shipped_bytes", "stored_bytes", "read_bytes", "changed_bytes", "duration_ms"):
-            result[key] = point[key]
-        return result
-
-    def contend(self, what, contenders, number):
-        for who, function in sort_out(contenders, number):
-            result = function()
-            self.figures.add(what, who, result)
-            self.say(f"{what}: {who} {result['seconds']:.2f} s, CPU {result['cpu']:.1f} s, "
-                     f"daemons {result['daemons_cpu']}")
-            if "threads_cpu" in result and self.options.threads:
-                self.say(f"    threads: {result['threads_cpu']}")
+    def backup_image(self):
+        return self.backup("rbd/rbd/vol")
 
     def piped(self, source, sink, stored=None):
         def run():
@@ -198,7 +135,7 @@ class Bench:
         since = f"--from-snap {diff_from} " if diff_from else ""
         file = "more.diff.zst" if diff_from else "full.diff.zst"
         contenders = [
-            ("tidemark", self.backup),
+            ("tidemark", self.backup_image),
             ("export-diff | zstd", self.piped(f"{rbd_a} export-diff {since}rbd/vol@{snapshot} -",
                                               f"zstd -q -1 -f -o {self.path(file)}", file)),
             ("restic", self.piped(export, f"restic -q -r {self.path('restic')} backup --stdin "
@@ -212,7 +149,7 @@ class Bench:
     def save_increment_within_data(self, number):
         rbd_a = f"rbd -c {self.a.conf} --no-progress"
         self.contend("incremental, no holes", [
-            ("tidemark", self.backup),
+            ("tidemark", self.backup_image),
             ("export-diff | zstd", self.piped(
                 f"{rbd_a} export-diff --from-snap b{number} rbd/vol@c{number} -",
                 f"zstd -q -1 -f -o {self.path('more.diff.zst')}", "more.diff.zst"))], number)
@@ -290,7 +227,7 @@ class Bench:
         self.overwrite(WRITES, range(0, IMAGE_MIB * MIB, WRITE_BYTES))
         self.a.rbd("snap", "create", "--no-progress", f"rbd/vol@b{number}")
         self.save_points("incremental", number, f"b{number}", f"a{number}")
-        self.contend("nothing changed", [("tidemark", self.backup)], number)
+        self.contend("nothing changed", [("tidemark", self.backup_image)], number)
         self.restore_to_file(number)
         self.overwrite(WRITES)
         self.a.rbd("snap", "create", "--no-progress", f"rbd/vol@c{number}")
@@ -312,11 +249,11 @@ class Bench:
                     waiting.pop(0).wait_for_complete_and_cb()
             for one in waiting:
                 one.wait_for_complete_and_cb()
-        self.contend("1 TiB, first point", [("tidemark", lambda: self.backup("large"))], 0)
+        self.contend("1 TiB, first point", [("tidemark", lambda: self.backup("rbd/rbd/large"))], 0)
         for number in range(self.options.rounds):
             with rbd.Image(self.io_a, "large") as image:
                 image.write(self.random.randbytes(WRITE_BYTES), objects[number] * OBJECT_BYTES)
-            self.contend("1 TiB, one write", [("tidemark", lambda: self.backup("large"))], number)
+            self.contend("1 TiB, one write", [("tidemark", lambda: self.backup("rbd/rbd/large"))], number)
 
     def run(self):
         self.boot()
@@ -329,8 +266,8 @@ class Bench:
 
     # --- the result
 
-    def table(self):
-        table, median = Table(), self.figures.median
+    def add_rows(self, table):
+        median = self.figures.median
         peers = {"first point": {"restic": 0.4, "export-diff | zstd": 1.0},
                  "incremental": {"restic": 0.15, "export-diff | zstd": 0.4},
                  "incremental, no holes": {},
@@ -363,68 +300,3 @@ class Bench:
                     strict=True)
         table.alone("peak memory, the store's agent", median("first point", "tidemark", "agent_rss"),
                     "bytes", 300 * MIB, strict=True)
-        return table
-
-
-def machine():
-    with open("/proc/cpuinfo") as f:
-        models = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
-    return {"cpus": os.cpu_count(), "model": models[0] if models else "unknown",
-            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            "load": os.getloadavg()}
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--large", action="store_true", help="also a 1 TiB image with 100,000 objects")
-    parser.add_argument("--json", metavar="PATH", help="where all raw numbers go")
-    parser.add_argument("--threads", action="store_true", help="print CPU time by thread")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--objectstore", choices=("memstore", "bluestore"), default="bluestore")
-    parser.add_argument("--osd-bytes", help="default: the lab's")
-    parser.add_argument("--tree-mib", type=int, default=TREE_BYTES // MIB, help="how much real data")
-    parser.add_argument("--dir", help="where to work, instead of the system's temporary directory")
-    options = parser.parse_args()
-    options.binary = os.path.abspath(options.binary)
-    if options.rounds < 1:
-        parser.error("--rounds is at least 1")
-    return options
-
-
-def write_json(options, bench, table):
-    if options.json:
-        with open(options.json, "w") as f:
-            json.dump({"machine": machine(), "rounds": options.rounds, "seed": options.seed,
-                       "objectstore": options.objectstore, "table": table.rows,
-                       "raw": bench.figures.raw}, f, indent=1)
-
-
-def main():
-    options = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the clean-up below is reached
-    directory = tempfile.mkdtemp(prefix="tidemark-bench-", dir=options.dir)
-    bench = Bench(options, directory)
-    code = 0
-    try:
-        bench.run()
-    except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        code = 130
-    except (Failed, CommandFailed, LabError, subprocess.CalledProcessError, rbd.Error, rados.Error) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        code = 1
-    finally:
-        # A second interruption must not leave clusters behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        table = bench.table()
-        write_json(options, bench, table)
-        bench.close()
-        shutil.rmtree(directory, ignore_errors=True)
-        print(table.text(), flush=True)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

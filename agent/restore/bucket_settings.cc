@@ -50,6 +50,13 @@ Status apply_document(s3::Client& client, const std::string& bucket, const Bucke
   return there == wanted ? Status() : client.set_document(bucket, which, wanted, call);
 }
 
+std::int64_t number_in(const nlohmann::json& object, const char* name) {
+  const bool there = object.contains(name) && object[name].is_number_integer();
+  return there ? object[name].get<std::int64_t>() : -1;
+}
+
+// As parameters: radosgw 16 calls a signed body of this request not implemented. Less than nothing
+// is no limit; of sizes, whole KiB can be set.
 Status apply_quota(s3::Client& client, const std::string& bucket, const BucketMeta& meta,
                    const s3::Call& call) {
   if (meta.quota.empty()) return {};
@@ -60,9 +67,16 @@ Status apply_quota(s3::Client& client, const std::string& bucket, const BucketMe
   const std::string owner = info.is_object() && info.contains("owner") && info["owner"].is_string()
                                 ? info["owner"].get<std::string>()
                                 : std::string();
-  const auto set =
-      client.admin("PUT", "/admin/bucket", {{"quota", ""}, {"uid", owner}, {"bucket", bucket}},
-                   quota.dump(), call);
+  const std::int64_t size = number_in(quota, "max_size");
+  const std::int64_t size_kib = size < 0 ? -1 : size / 1024 + (size % 1024 != 0);
+  const auto set = client.admin("PUT", "/admin/bucket",
+                                {{"quota", ""},
+                                 {"uid", owner},
+                                 {"bucket", bucket},
+                                 {"max-objects", std::to_string(number_in(quota, "max_objects"))},
+                                 {"max-size-kb", std::to_string(size_kib)},
+                                 {"enabled", "true"}},
+                                {}, call);
   return set ? Status() : Status(set.error());
 }
 

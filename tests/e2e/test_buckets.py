@@ -2,88 +2,20 @@
 
 What a bucket holds is read by boto3, from the gateways themselves."""
 
+import datetime
 import hashlib
 import json
 import os
-import shutil
-import sys
-import tempfile
-import unittest
 
-import boto3
-import botocore.config
-import botocore.exceptions
-from support import CLUSTERS, MIB, SEED, main  # finds the next ones' folder
-from cluster import Cluster
-from site_pair import Pair
-from support import BINARY
-
-import random
+from bucket_support import BucketCase  # finds the next one's folder
+import gateway
+from support import MIB, main
 
 ODD_KEYS = ["plain", "/leading", "a//b", "a/../b", "./c", "sp ace", "plus+sign", "per%20cent", "ü/日本", "x" * 1024,
             "tab\tin", "quote\"and'", "a&b<c>", "semi;colon", "q?uery=1#frag"]
 
 
-class Buckets(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.clusters, cls.users, cls.s3 = {}, {}, {}
-        for name in ("a", "b"):
-            one = Cluster(os.path.join(CLUSTERS, name), name).start(rgw=True)
-            user = one.create_s3_user("tidemark-e2e")
-            one.radosgw_admin("caps", "add", "--uid", user["uid"], "--caps", "buckets=*;metadata=*;bilog=*;users=read")
-            cls.clusters[name], cls.users[name] = one, user
-            cls.s3[name] = boto3.client(
-                "s3", endpoint_url=user["endpoint"], aws_access_key_id=user["access_key"],
-                aws_secret_access_key=user["secret_key"], region_name="us-east-1",
-                config=botocore.config.Config(s3={"addressing_style": "path"}, signature_version="s3v4",
-                                              retries={"max_attempts": 3}))
-
-    def setUp(self):
-        self.random = random.Random(SEED)
-        print(f"TM_SEED={SEED}", file=sys.stderr)
-        self.dir = tempfile.mkdtemp(prefix="tidemark-e2e-")
-        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
-        for name in ("a", "b"):
-            self.empty(name)
-        self.pair = Pair(os.path.join(self.dir, "sites"), BINARY, self.clusters["a"], self.clusters["b"],
-                         s3={"tokyo": self.users["a"], "osaka": self.users["b"]})
-        self.pair.setup()
-        self.addCleanup(self.pair.stop)
-        self.pair.osaka.start_agent()
-
-    def empty(self, name):
-        s3 = self.s3[name]
-        for bucket in s3.list_buckets()["Buckets"]:
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket["Name"]):
-                for one in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                    s3.delete_object(Bucket=bucket["Name"], Key=one["Key"], VersionId=one["VersionId"])
-            s3.delete_bucket(Bucket=bucket["Name"])
-
-    def content(self, name, bucket):
-        """{key: (sha256, content type, metadata, tags)}"""
-        s3, out = self.s3[name], {}
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            for entry in page.get("Contents", []):
-                got = s3.get_object(Bucket=bucket, Key=entry["Key"])
-                tags = s3.get_object_tagging(Bucket=bucket, Key=entry["Key"])["TagSet"]
-                out[entry["Key"]] = (hashlib.sha256(got["Body"].read()).hexdigest(), got["ContentType"],
-                                     got["Metadata"], sorted((t["Key"], t["Value"]) for t in tags))
-        return out
-
-    def versions(self, name, bucket):
-        """{key: [(is a marker, sha256) from the newest]}"""
-        s3, out = self.s3[name], {}
-        entries = []
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            entries += [(v["Key"], v["LastModified"], False, v["VersionId"]) for v in page.get("Versions", [])]
-            entries += [(m["Key"], m["LastModified"], True, m["VersionId"]) for m in page.get("DeleteMarkers", [])]
-        for key, _, marker, version in sorted(entries, key=lambda e: (e[0], -e[1].timestamp())):
-            body = None if marker else hashlib.sha256(
-                s3.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read()).hexdigest()
-            out.setdefault(key, []).append((marker, body))
-        return out
-
+class Buckets(BucketCase):
     def fill(self, bucket):
         s3 = self.s3["a"]
         s3.create_bucket(Bucket=bucket)
@@ -93,17 +25,6 @@ class Buckets(unittest.TestCase):
         for number in range(60):
             s3.put_object(Bucket=bucket, Key=f"many/{number:04}", Body=self.random.randbytes(self.random.randrange(20000)))
         s3.put_object(Bucket=bucket, Key="large", Body=self.random.randbytes(9 * MIB + 17))
-
-    def backup(self, bucket, *args):
-        return self.pair.tokyo.json("backup", f"s3/{bucket}", *args)["points"][0]
-
-    def restore(self, *args, site=None, code=0):
-        done = (site or self.pair.osaka).run("--json", "--quiet", "restore", "tokyo:s3/photos", *args, code=code)
-        return json.loads(done.text) if done.text else None
-
-    def verify(self):
-        report = self.pair.osaka.json("verify", "--read-data")
-        self.assertEqual(report["damaged"], [])
 
     def test_a_bucket_and_its_changes_come_back_on_another_gateway(self):
         s3 = self.s3["a"]
@@ -171,10 +92,7 @@ class Buckets(unittest.TestCase):
     def test_another_users_object_leaves_the_point_in_part(self):
         self.fill("photos")
         one = self.clusters["a"].create_s3_user("tidemark-other")
-        other = boto3.client(
-            "s3", endpoint_url=one["endpoint"], aws_access_key_id=one["access_key"],
-            aws_secret_access_key=one["secret_key"], region_name="us-east-1",
-            config=botocore.config.Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
+        other = gateway.client(one)
         self.s3["a"].put_bucket_acl(Bucket="photos", GrantFullControl='id="tidemark-e2e"', GrantWrite=f'id="{one["uid"]}"')
         other.put_object(Bucket="photos", Key="theirs", Body=b"not for the bucket's owner")
         done = self.pair.tokyo.run("--json", "--quiet", "backup", "s3/photos", code=3)
@@ -190,6 +108,93 @@ class Buckets(unittest.TestCase):
         self.assertEqual((again["objects_read"], again["keys_unsettled"]), (1, 0))
         self.restore("--key", "theirs", "--to-bucket", "back", code=None)
         self.assertEqual(set(self.content("b", "back")), {"theirs"})
+
+    def test_suspended_versioning_with_null_versions(self):
+        s3 = self.s3["a"]
+        s3.create_bucket(Bucket="photos")
+
+        def put(key, text):
+            s3.put_object(Bucket="photos", Key=key, Body=text.encode() * 200, Metadata={"text": text})
+
+        def versioning(status):
+            s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": status})
+        for key in ("old", "over", "gone", "back"):
+            put(key, f"{key} before versioning")
+        versioning("Enabled")
+        for number in range(2):
+            for key in ("over", "gone", "back"):
+                put(key, f"{key} version {number}")
+        versioning("Suspended")
+        put("over", "over while suspended")
+        put("over", "over while suspended, again")  # in place of the one before
+        s3.delete_object(Bucket="photos", Key="gone")  # a marker that is the null version
+        put("late", "late while suspended")
+        versioning("Enabled")
+        put("back", "back at the end")
+        versioning("Suspended")
+        state = self.versions("a", "photos")
+        point = self.backup("photos")
+        self.assertEqual(self.backup("photos")["root"], point["root"])
+        self.restore("--to-bucket", "back", "--versions")
+        self.assertEqual(self.versions("b", "back"), state)
+        self.assertEqual(self.s3["b"].get_bucket_versioning(Bucket="back")["Status"], "Suspended")
+        self.restore("--to-bucket", "current")
+        self.assertEqual(set(self.content("b", "current")), {"old", "over", "back", "late"})
+        self.verify()
+
+    def unlock(self, name, bucket):
+        for page in self.s3[name].get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for one in page.get("Versions", []):
+                where = {"Bucket": bucket, "Key": one["Key"], "VersionId": one["VersionId"]}
+                self.s3[name].put_object_legal_hold(**where, LegalHold={"Status": "OFF"})
+                self.s3[name].delete_object(**where, BypassGovernanceRetention=True)
+
+    def settings(self, name):
+        s3, stats = self.s3[name], self.clusters[name].radosgw_admin("bucket", "stats", "--bucket=photos")
+        objects = {}
+        for key in ("held", "kept", "public"):
+            acl = s3.get_object_acl(Bucket="photos", Key=key)["Grants"]
+            head = s3.head_object(Bucket="photos", Key=key)
+            objects[key] = (sorted((g["Grantee"].get("URI", g["Grantee"].get("ID")), g["Permission"]) for g in acl),
+                            head.get("ObjectLockMode"), head.get("ObjectLockRetainUntilDate"),
+                            head.get("ObjectLockLegalHoldStatus"), head.get("CacheControl"),
+                            s3.get_object_tagging(Bucket="photos", Key=key)["TagSet"])
+        return {"policy": json.loads(s3.get_bucket_policy(Bucket="photos")["Policy"]),
+                "lifecycle": s3.get_bucket_lifecycle_configuration(Bucket="photos")["Rules"],
+                "cors": s3.get_bucket_cors(Bucket="photos")["CORSRules"],
+                "tags": s3.get_bucket_tagging(Bucket="photos")["TagSet"],
+                "versioning": s3.get_bucket_versioning(Bucket="photos")["Status"],
+                "lock": s3.get_object_lock_configuration(Bucket="photos")["ObjectLockConfiguration"],
+                "quota": (stats["bucket_quota"]["enabled"], stats["bucket_quota"]["max_objects"]),
+                "objects": objects}
+
+    def test_settings_acls_and_locks_come_back(self):
+        s3, until = self.s3["a"], datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=2)
+        s3.create_bucket(Bucket="photos", ObjectLockEnabledForBucket=True)
+        for name in ("a", "b"):
+            self.addCleanup(self.unlock, name, "photos")
+        s3.put_object(Bucket="photos", Key="kept", Body=b"kept", ObjectLockMode="GOVERNANCE",
+                      ObjectLockRetainUntilDate=until.replace(microsecond=0), Tagging="a=b&c=d")
+        s3.put_object(Bucket="photos", Key="held", Body=b"held", ObjectLockLegalHoldStatus="ON")
+        s3.put_object(Bucket="photos", Key="public", Body=b"public", ACL="public-read", CacheControl="max-age=60")
+        s3.put_bucket_tagging(Bucket="photos", Tagging={"TagSet": [{"Key": "team", "Value": "x"}]})
+        s3.put_bucket_cors(Bucket="photos", CORSConfiguration={"CORSRules": [
+            {"AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["https://a.example"], "MaxAgeSeconds": 60}]})
+        s3.put_bucket_lifecycle_configuration(Bucket="photos", LifecycleConfiguration={"Rules": [
+            {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 30}}]})
+        s3.put_object_lock_configuration(Bucket="photos", ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}})
+        s3.put_bucket_policy(Bucket="photos", Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/somebody"]}, "Action": ["s3:GetObject"],
+             "Resource": ["arn:aws:s3:::photos/*"]}]}))
+        admin = self.clusters["a"].radosgw_admin
+        admin("quota", "set", "--quota-scope=bucket", "--bucket=photos", "--max-objects=12345")
+        admin("quota", "enable", "--quota-scope=bucket", "--bucket=photos")
+        self.backup("photos")
+        report = self.restore("--to-bucket", "photos", code=None)
+        self.assertEqual(report["problems"], [])
+        self.assertEqual(self.settings("b"), self.settings("a"))
 
     def test_what_is_not_there_is_said(self):
         self.pair.tokyo.run("backup", "s3/nothing", code=4)
