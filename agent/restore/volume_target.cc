@@ -10,8 +10,9 @@
 namespace tidemark {
 namespace {
 
-// An OSD takes a message of several MiB into memory that it maps anew each time, which costs it more
-// than all the rest of the write: 700 MiB in pieces of 4 MiB took 4.6 s of its CPU, of 1 MiB 2.0 s.
+// An OSD takes a message of several MiB into memory that it maps anew each time, which costs it
+// more than all the rest of the write: 700 MiB in pieces of 4 MiB took 4.6 s of its CPU, of 1 MiB
+// 2.0 s.
 constexpr std::size_t kWriteBytesMax = kMiB;
 
 }  // namespace

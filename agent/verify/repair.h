@@ -22,8 +22,8 @@ struct RepairReport {
 Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,
                                   const std::stop_token& stop);
 
-// Holds the records of these points on the backend against the catalog's copies, and writes one anew
-// where `mend` is set and the copy is sound. What was found damaged or gone.
+// Holds the records of these points on the backend against the catalog's copies, and writes one
+// anew where `mend` is set and the copy is sound. What was found damaged or gone.
 Result<std::vector<DamagedRecord>> check_records(StoreService& store,
                                                  const std::vector<PointRow>& points, bool mend);
 
