@@ -798,10 +798,10 @@ class Cluster:
     def rados(self, *args, timeout=600, input=None, text=True):
         return self._run("rados", *args, timeout=timeout, input=input, text=text)
 
-    def radosgw_admin(self, *args, timeout=60):
-        """`radosgw-admin ARGS`, the parsed JSON answer or None."""
+    def radosgw_admin(self, *args, json=True, timeout=60):
+        """`radosgw-admin ARGS`, the parsed JSON answer or None; its text with json=False."""
         out = self._run("radosgw-admin", *args, timeout=timeout).strip()
-        return _parse_json(out) if out else None
+        return out if not json else _parse_json(out) if out else None
 
     def create_pool(self, name, app="rbd", pg_num=16):
         """A replicated pool of one copy, ready for use by app."""

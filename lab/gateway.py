@@ -42,9 +42,9 @@ def in_threads(function, items, threads=16):
         return list(pool.map(function, items))
 
 
-def put_in_parts(s3, bucket, key, data, **extra):
+def put_in_parts(s3, bucket, key, data, part_bytes=PART_BYTES, **extra):
     s3.upload_fileobj(io.BytesIO(data), bucket, key, ExtraArgs=extra, Config=TransferConfig(
-        multipart_threshold=1, multipart_chunksize=PART_BYTES, max_concurrency=2))
+        multipart_threshold=1, multipart_chunksize=part_bytes, max_concurrency=2))
 
 
 def remove_bucket(s3, bucket):
