@@ -796,9 +796,11 @@ class Cluster:
     def rados(self, *args, timeout=600, input=None, text=True):
         return self._run("rados", *args, timeout=timeout, input=input, text=text)
 
-    def radosgw_admin(self, *args, timeout=60):
-        """`radosgw-admin ARGS`, the parsed JSON answer or None."""
+    def radosgw_admin(self, *args, json=True, timeout=60):
+        """`radosgw-admin ARGS`, the parsed JSON answer or None; with json=False, its text."""
         out = self._run("radosgw-admin", *args, timeout=timeout).strip()
+        if not json:
+            return out
         return _parse_json(out) if out else None
 
     def create_pool(self, name, app="rbd", pg_num=16):
@@ -838,6 +840,20 @@ class Cluster:
                 self._state["s3"][uid] = known
                 self._save_state()
         return dict(known, uid=uid, endpoint=self.rgw_endpoint)
+
+    def log_bucket_changes(self):
+        """Let radosgw log the changes of bucket indexes, which it does by itself only where another
+        zone follows.  The radosgw is started again, unless it does so already."""
+        group = self.radosgw_admin("zonegroup", "get")
+        if all(zone["log_data"] == "true" for zone in group["zones"]):
+            return
+        for zone in group["zones"]:
+            zone["log_data"] = "true"
+        path = self.path("rgw", "zonegroup.json")
+        write_file(path, json.dumps(group))
+        self.radosgw_admin("zonegroup", "set", "--infile", path)
+        self.kill("rgw", signal.SIGTERM)
+        self.start_daemon("rgw")
 
     def status(self):
         """What runs and how it fares, without failing if nothing does."""
