@@ -49,7 +49,11 @@ struct BucketCaptureResult {
   UnsettledKeys unsettled;
 };
 
-inline constexpr std::size_t kObjectReaders = 32;
+// How many objects are read at once: what a gateway takes to answer is mostly waiting, so that many
+// small objects need many requests under way. Threads that wait cost a stack of a few pages and a
+// connection each; what they read is bounded together. A client for a capture should have as many
+// connections, and kListedAtOnce besides.
+inline constexpr std::size_t kObjectReaders = 128;
 
 // Captures and uploads; everything that the new root reaches is durable at the store on success.
 // An error of the listing fails the capture, and so does a gateway that does not answer. A key that

@@ -218,6 +218,20 @@ TEST_F(BucketBackupTest, ManyObjectsAreListedInRangesAndTheChangedOnesRead) {
   }
 }
 
+TEST_F(BucketBackupTest, RequestsAreInFlightByTheHundred) {
+  for (int i = 0; i < 150; ++i) put("key" + std::to_string(i), "text");
+  auto reading = std::make_shared<std::atomic<int>>(0);
+  testing::S3Misdeed gather{S3Fault::alter, reads_object, -1, {}, {}};
+  gather.alter = [reading](const testing::S3Request&, testing::S3Answer&) {
+    ++*reading;
+    for (int i = 0; i < 6000 && *reading < 120; ++i)  // until so many wait for their answers
+      sleep_for({}, std::chrono::milliseconds(10));
+  };
+  server_.misbehave(gather);
+  EXPECT_EQ(back_up().objects_read, 150U);
+  EXPECT_GE(server_.connections_peak(), 120U);
+}
+
 TEST_F(BucketBackupTest, BrokenListingsLeaveNoPoint) {
   put("a", "one");
   server_.misbehave({S3Fault::answer, lists, -1, testing::s3_error(503, "SlowDown"), {}});
