@@ -841,6 +841,20 @@ class Cluster:
                 self._save_state()
         return dict(known, uid=uid, endpoint=self.rgw_endpoint)
 
+    def log_bucket_changes(self, on=True):
+        """Let radosgw log the changes of bucket indexes, which it does by itself only where another
+        zone follows.  The radosgw is started again, unless it does so already."""
+        group, wanted = self.radosgw_admin("zonegroup", "get"), "true" if on else "false"
+        if all(zone["log_data"] == wanted for zone in group["zones"]):
+            return
+        for zone in group["zones"]:
+            zone["log_data"] = wanted
+        path = self.path("rgw", "zonegroup.json")
+        write_file(path, json.dumps(group))
+        self.radosgw_admin("zonegroup", "set", "--infile", path)
+        self.kill("rgw", signal.SIGTERM)
+        self.start_daemon("rgw")
+
     def status(self):
         """What runs and how it fares, without failing if nothing does."""
         info = {"name": self.name, "dir": self.dir, "created": self.created,

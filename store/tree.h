@@ -100,7 +100,10 @@ class TreeNodes {
 // Walks a tree in the order of keys. Used by one thread at a time. `nodes` must outlive it.
 class TreeCursor {
  public:
-  TreeCursor(TreeNodes& nodes, TreeRoot root) : nodes_(nodes), root_(root) {}
+  // With `ahead`, leaves are fetched many at once, before they are asked for; without, one by one:
+  // for a few places of a large tree.
+  TreeCursor(TreeNodes& nodes, TreeRoot root, bool ahead = true)
+      : nodes_(nodes), root_(root), ahead_(ahead) {}
 
   // Moves to the first entry whose key is >= `key`.
   Status seek(std::string_view key);
@@ -118,6 +121,7 @@ class TreeCursor {
 
   TreeNodes& nodes_;
   TreeRoot root_;
+  const bool ahead_;
   std::vector<Frame> path_;
   std::shared_ptr<const TreeNode> leaf_;
   std::size_t leaf_index_ = 0;

@@ -95,7 +95,7 @@ Status TreeCursor::descend(ChunkId id, std::uint8_t level, std::string_view key)
     TM_TRY(auto node, nodes_.get(id, level));
     const std::size_t index = child_for(*node, key);
     id = node->children[index].id;
-    if (level == 1) TM_DO(prefetch_from(nodes_, *node, index));
+    if (level == 1 && ahead_) TM_DO(prefetch_from(nodes_, *node, index));
     path_.push_back({std::move(node), index});
     --level;
   }

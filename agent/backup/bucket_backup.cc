@@ -1,11 +1,18 @@
 #include "agent/backup/bucket_backup.h"
 
+#include <algorithm>
+
 #include "agent/backup/bucket_meta.h"
 #include "agent/read/blob_reader.h"
 #include "base/log.h"
 
 namespace tidemark {
 namespace {
+
+// A key's own look costs a request, a page of the listing one for a thousand keys: from one key in
+// so many on, all are listed. The most is what may be held in memory.
+constexpr std::uint64_t kEntriesPerLook = 50;
+constexpr std::size_t kLooksMin = 1000, kLooksMax = 100'000;
 
 class BucketBackup {
  public:
@@ -28,8 +35,15 @@ class BucketBackup {
   Result<BackupReport> run_with(const std::optional<PointRow>& parent, bool incremental);
   Result<BackupReport> capture_and_commit(const std::optional<PointRow>& parent, bool incremental,
                                           const UploadSession& session);
-  Result<BucketCaptureResult> capture(const TreeRoot& base, const BucketSettings& settings,
-                                      const UploadSession& session);
+  Result<BucketMeta> begin_meta();
+  Result<std::optional<std::vector<std::string>>> changed_keys(const PointRecord& parent,
+                                                               const BucketMeta& before,
+                                                               const BucketMeta& now);
+  Result<BucketCaptureResult> capture(const PointRecord* base,
+                                      const std::vector<std::string>* changed,
+                                      const BucketMeta& meta, const UploadSession& session);
+  PointRecord record_of(const std::optional<PointRow>& parent, const BucketCaptureResult& captured,
+                        const UploadSession& session) const;
 
   const s3::Client& client_;
   const std::string& bucket_;
@@ -75,29 +89,105 @@ Result<BackupReport> BucketBackup::run_with(const std::optional<PointRow>& paren
   return report;
 }
 
-Result<BucketCaptureResult> BucketBackup::capture(const TreeRoot& base,
-                                                  const BucketSettings& settings,
+// The end of the log is asked for before any key is looked at: what changes from then on is for the
+// next point.
+Result<BucketMeta> BucketBackup::begin_meta() {
+  const Timestamp taken = clock_.now();
+  TM_TRY(BucketSettings settings, read_bucket_settings(client_, bucket_, options_.stop));
+  const bool versions = settings.versioning != s3::Versioning::never;
+  TM_TRY(auto index, read_index_position(client_, bucket_, versions, options_.stop));
+  BucketMeta meta;
+  meta.name = bucket_;
+  meta.versioning = settings.versioning;
+  meta.owner = std::move(settings.owner);
+  meta.quota = std::move(settings.quota);
+  meta.documents = std::move(settings.documents);
+  meta.index = std::move(index);
+  meta.listed = taken;
+  return meta;
+}
+
+// What can differ from the point before, as far as the log of the index can tell; nothing where the
+// bucket has to be listed.
+Result<std::optional<std::vector<std::string>>> BucketBackup::changed_keys(
+    const PointRecord& parent, const BucketMeta& before, const BucketMeta& now) {
+  std::optional<std::vector<std::string>> keys;
+  if (!before.index || !now.index) return keys;
+  // The first versioning gives every object another place.
+  const bool placed_alike =
+      (before.versioning == s3::Versioning::never) == (now.versioning == s3::Versioning::never);
+  const auto age = now.listed - before.listed;
+  if (!placed_alike || age < age.zero() || age >= options_.list_every) return keys;
+  // A key that the point does not have as the bucket had it need not have changed since.
+  const UnsettledKeys& unsettled = before.unsettled;
+  if (unsettled.count != unsettled.named.size()) return keys;
+  const auto keys_max = std::clamp<std::size_t>(
+      static_cast<std::size_t>(parent.root.entries / kEntriesPerLook), kLooksMin, kLooksMax);
+  TM_TRY(keys, read_changed_keys(client_, *before.index, *now.index, keys_max, options_.stop));
+  if (!keys) return keys;
+  for (const UnsettledKey& one : unsettled.named) keys->push_back(one.key);
+  std::ranges::sort(*keys);
+  keys->erase(std::ranges::unique(*keys).begin(), keys->end());
+  return keys;
+}
+
+Result<BucketCaptureResult> BucketBackup::capture(const PointRecord* base,
+                                                  const std::vector<std::string>* changed,
+                                                  const BucketMeta& meta,
                                                   const UploadSession& session) {
   BackupProgress own_progress;
   BucketCaptureInput input;
   input.client = &client_;
   input.bucket = bucket_;
-  input.versions = settings.versioning != s3::Versioning::never;
-  input.base_root = base;
+  input.versions = meta.versioning != s3::Versioning::never;
+  if (base != nullptr) {
+    input.base_root = base->root;
+    input.base_size_bytes = base->size_bytes;
+  }
+  input.keys = changed;
   input.zstd_level = options_.zstd_level;
   input.progress = options_.progress != nullptr ? options_.progress : &own_progress;
   input.stop = options_.stop;
   return capture_bucket(input, store_, session, keys_, nodes_);
 }
 
+PointRecord BucketBackup::record_of(const std::optional<PointRow>& parent,
+                                    const BucketCaptureResult& captured,
+                                    const UploadSession& session) const {
+  PointRecord record;
+  record.id = session.point;
+  record.kind = PointKind::bucket;
+  record.site = options_.site;
+  record.asset = asset_;
+  if (parent) record.parent = parent->point.record.id;
+  record.set = options_.set;
+  record.labels = options_.labels;
+  record.root = captured.root;
+  record.size_bytes = captured.size_bytes;
+  record.region_bytes = 0;
+  record.changed_bytes = captured.changed_bytes;
+  record.shipped_bytes = captured.sent_bytes;
+  record.duration_ms =
+      static_cast<std::uint64_t>((clock_.uptime() - started_) / std::chrono::milliseconds(1));
+  return record;
+}
+
 Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointRow>& parent,
                                                       bool incremental,
                                                       const UploadSession& session) {
   TM_TRY(const StoreDescriptor descriptor, store_.descriptor());
-  TM_TRY(const BucketSettings settings, read_bucket_settings(client_, bucket_, options_.stop));
-  const Timestamp taken = clock_.now();
-  const TreeRoot base = incremental ? parent->point.record.root : TreeRoot{};
-  TM_TRY(const BucketCaptureResult captured, capture(base, settings, session));
+  TM_TRY(BucketMeta meta, begin_meta());
+  const Timestamp taken = meta.listed;
+  const PointRecord* const base = incremental ? &parent->point.record : nullptr;
+  std::optional<std::vector<std::string>> changed;
+  if (base != nullptr) {
+    TM_TRY(const BucketMeta before, read_bucket_meta(*base, keys_));
+    TM_TRY(changed, changed_keys(*base, before, meta));
+    if (changed) meta.listed = before.listed;
+  }
+  TM_TRY(const BucketCaptureResult captured,
+         capture(base, changed ? &*changed : nullptr, meta, session));
+  meta.unsettled = captured.unsettled;
   if (captured.moved_keys > 0)
     log::info("{}: {} keys changed while they were read, and are as they were afterwards", asset_,
               captured.moved_keys);
@@ -109,27 +199,12 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   report.read_bytes = captured.read_bytes;
   report.objects_read = captured.read_objects;
   report.keys_moved = captured.moved_keys;
+  report.by_index_log = changed.has_value();
   report.unsettled = captured.unsettled;
   report.mode = incremental ? "incremental" : parent ? "full" : "first";
-  PointRecord record;
-  record.id = session.point;
+  PointRecord record = record_of(parent, captured, session);
   record.store = descriptor.id;
-  record.kind = PointKind::bucket;
-  record.site = options_.site;
-  record.asset = asset_;
-  if (parent) record.parent = parent->point.record.id;
-  record.set = options_.set;
-  record.labels = options_.labels;
   record.time = taken;
-  record.root = captured.root;
-  record.size_bytes = captured.size_bytes;
-  record.region_bytes = 0;
-  record.changed_bytes = captured.changed_bytes;
-  record.shipped_bytes = captured.sent_bytes;
-  record.duration_ms =
-      static_cast<std::uint64_t>((clock_.uptime() - started_) / std::chrono::milliseconds(1));
-  const BucketMeta meta{bucket_,        settings.versioning, settings.owner,
-                        settings.quota, settings.documents,  captured.unsettled};
   record.sealed_meta = seal_meta(format_bucket_meta(meta), record.id, keys_);
   TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
   return report;

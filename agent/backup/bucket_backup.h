@@ -1,10 +1,12 @@
 // One backup of one bucket: begin, capture, commit.
 //
-// The base is the newest point of the asset: its tree is what the listing is merged with. Nothing
-// is left at the source, so that a run that was killed leaves nothing to remove; chunks that
-// arrived are not sent again.
+// The base is the newest point of the asset: its tree is what the listing is merged with, or, where
+// radosgw's log of the bucket's index tells which keys changed since, only those keys. Nothing is
+// left at the source, so that a run that was killed leaves nothing to remove; chunks that arrived
+// are not sent again.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <stop_token>
 #include <string>
@@ -21,6 +23,9 @@ struct BucketBackupOptions {
   std::string set;
   std::map<std::string, std::string> labels;
   bool full = false;  // read every object again
+  // How old the last listing may be where the log of the index is there: what index_log.h says that
+  // the log cannot tell is found after so long.
+  std::chrono::hours list_every{7 * 24};
   int zstd_level = 1;
   BackupProgress* progress = nullptr;  // may be null
   std::stop_token stop;

@@ -30,6 +30,7 @@ struct KeyJob {
   ListedKey listed;
   std::vector<ObjectEntry> old;
   std::uint64_t cost = 0;
+  bool asked = true;  // `listed` is what the server lists; otherwise only the key
 };
 using JobPtr = std::shared_ptr<KeyJob>;
 
@@ -71,7 +72,8 @@ class Capture {
       : input_(input),
         keys_(keys),
         nodes_(nodes),
-        cursor_(nodes, input.base_root),
+        cursor_(nodes, input.base_root, input.keys == nullptr),
+        size_bytes_(input.keys != nullptr ? input.base_size_bytes : 0),
         sender_(store, session, keys),
         uploader_(store, session, sender_, input.zstd_level,
                   [this](ChunkUploader::Task task) { tasks_.push(std::move(task)); }) {}
@@ -81,6 +83,9 @@ class Capture {
  private:
   void start_threads();
   Status list();
+  Status look_at_keys();
+  Status take_old(const std::string& key, KeyJob& job);
+  Status hand_on(const JobPtr& job);
   ListingScope scope() const;
   Status merge(ListedKey listed);
   Status drop_until(const std::string& tree_key);
@@ -99,10 +104,11 @@ class Capture {
   const BucketCaptureInput& input_;
   const StoreKeys& keys_;
   TreeNodes& nodes_;
-  TreeCursor cursor_;            // of the listing thread
-  std::uint64_t sequence_ = 0;   // of the listing thread
-  std::uint64_t reordered_ = 0;  // of the listing thread
-  std::atomic<std::uint64_t> objects_{0}, size_bytes_{0}, dropped_{0}, moved_{0}, read_objects_{0};
+  TreeCursor cursor_;                      // of the listing thread
+  std::uint64_t sequence_ = 0;             // of the listing thread
+  std::uint64_t reordered_ = 0;            // of the listing thread
+  std::atomic<std::uint64_t> size_bytes_;  // of all entries
+  std::atomic<std::uint64_t> dropped_{0}, moved_{0}, read_objects_{0};
   std::atomic<std::size_t> readers_{kObjectReaders};
   std::mutex unsettled_mutex_;
   UnsettledKeys unsettled_;  // guarded by unsettled_mutex_
@@ -150,7 +156,7 @@ void Capture::start_threads() {
     });
   }
   threads_.start("tm-list", [this]() -> Status {
-    TM_DO(list());
+    TM_DO(input_.keys != nullptr ? look_at_keys() : list());
     changes_.end(sequence_);
     jobs_.close();
     return {};
@@ -164,12 +170,12 @@ Result<BucketCaptureResult> Capture::run() {
   start_threads();
   TM_DO(threads_.join());
   // A user who may list and not read gets an error, not a point of nothing.
-  if (objects_ == 0 && unsettled_.count > 0)
+  if (root_.entries == 0 && unsettled_.count > 0)
     return unsettled_.named.front().why.context("no object can be read");
   TM_DO(sender_.finish());
   BucketCaptureResult out;
   out.root = root_;
-  out.objects = objects_;
+  out.objects = root_.entries;
   out.size_bytes = size_bytes_;
   out.changed_bytes = input_.progress->changed_bytes;
   out.sent_bytes = sender_.bytes_sent();
@@ -213,14 +219,35 @@ Status Capture::drop_until(const std::string& tree_key) {
   return {};
 }
 
-Status Capture::merge(ListedKey listed) {
-  auto job = std::make_shared<KeyJob>();
-  const std::string of_key = object_tree_prefix(listed.key) + std::string(2, '\0');
+// Each key's own small listing is left to the readers, who are many.
+Status Capture::look_at_keys() {
+  for (const std::string& key : *input_.keys) {
+    auto job = std::make_shared<KeyJob>();
+    TM_DO(cursor_.seek(object_tree_prefix(key)));
+    TM_DO(take_old(key, *job));
+    for (const ObjectEntry& entry : job->old) size_bytes_ -= entry.size_bytes;
+    job->listed.key = key;
+    job->asked = false;
+    job->cost = 2048 * (1 + job->old.size());
+    TM_DO(hand_on(job));
+  }
+  return {};
+}
+
+// The entries that the old tree has of a key, where the cursor is.
+Status Capture::take_old(const std::string& key, KeyJob& job) {
+  const std::string of_key = object_tree_prefix(key) + std::string(2, '\0');
   while (cursor_.valid() && cursor_.entry().key.starts_with(of_key)) {
     TM_TRY(ObjectEntry entry, decode_object(cursor_.entry()));
-    job->old.push_back(std::move(entry));
+    job.old.push_back(std::move(entry));
     TM_DO(cursor_.next());
   }
+  return {};
+}
+
+Status Capture::merge(ListedKey listed) {
+  auto job = std::make_shared<KeyJob>();
+  TM_DO(take_old(listed.key, *job));
   if (listed.reordered) {
     ++reordered_;
     log::warn("s3/{}: the versions of '{}' are not listed in the order of their times",
@@ -235,19 +262,22 @@ Status Capture::merge(ListedKey listed) {
   }
   const bool known = now.size() == listed.versions.size();
   if (known && now == job->old) {  // by far the most frequent
-    objects_ += now.size();
     for (const ObjectEntry& entry : now) size_bytes_ += entry.size_bytes;
     input_.progress->position_bytes = size_bytes_.load();
     return {};
   }
   job->listed = std::move(listed);
+  if (!known) return hand_on(job);
   if (!entries_.acquire(job->cost)) return Error(ErrorCode::cancelled, "capture stopped");
   job->sequence = sequence_++;
-  if (known) {
-    finish(*job, now);
-  } else if (!jobs_.push(job)) {
-    return Error(ErrorCode::cancelled, "capture stopped");
-  }
+  finish(*job, now);
+  return {};
+}
+
+Status Capture::hand_on(const JobPtr& job) {
+  if (!entries_.acquire(job->cost)) return Error(ErrorCode::cancelled, "capture stopped");
+  job->sequence = sequence_++;
+  if (!jobs_.push(job)) return Error(ErrorCode::cancelled, "capture stopped");
   return {};
 }
 
@@ -260,6 +290,7 @@ Status Capture::read_keys() {
 
 // A key never fails the others: what cannot be had of it is left as the point before has it.
 Status Capture::read_key(KeyJob& job) {
+  if (!job.asked) TM_DO(look_again(job));
   for (int looks = 1;; ++looks) {
     const bool last = looks == kLooksMax;
     TM_TRY(Look seen, look(job, last));
@@ -358,7 +389,6 @@ Result<std::optional<ObjectEntry>> Capture::read(const ObjectEntry& listed) {
 }
 
 void Capture::finish(KeyJob& job, const std::vector<ObjectEntry>& now) {
-  objects_ += now.size();
   for (const ObjectEntry& entry : now) {
     size_bytes_ += entry.size_bytes;
     if (find_same(job.old, entry) == nullptr) input_.progress->changed_bytes += entry.size_bytes;

@@ -1,7 +1,7 @@
 // The pipeline that turns a bucket into entries, chunks, packs and a tree.
 //
-//   listing  --+-> merge, key by key -> read what is new -> hash -> ask -> compress -> pack ->
-//   upload old tree --+                  \-> entries, in order -> tree
+//   listing, or keys --+-> merge, key by key -> read what is new -> hash -> ask -> compress -> pack
+//   old tree ----------+                         \-> entries, in order -> tree            -> upload
 //
 // Every arrow is bounded: by bytes read and not yet packed, by the entries that wait for their turn
 // in the tree, and by packs not yet uploaded. So memory stays the same for a bucket of any size.
@@ -24,6 +24,10 @@ struct BucketCaptureInput {
   std::string bucket;
   bool versions = false;  // the bucket has or had versioning
   TreeRoot base_root;     // of the point before; the empty tree without one
+  // The only keys that can differ from the point before, in ascending order, and the bytes of all
+  // its objects: these keys are looked at, and nothing is listed. Null: the bucket is listed.
+  const std::vector<std::string>* keys = nullptr;
+  std::uint64_t base_size_bytes = 0;
   int zstd_level = 1;
   BackupProgress* progress = nullptr;  // never null
   std::stop_token stop;
@@ -45,7 +49,11 @@ struct BucketCaptureResult {
   UnsettledKeys unsettled;
 };
 
-inline constexpr std::size_t kObjectReaders = 32;
+// How many objects are read at once: what a gateway takes to answer is mostly waiting, so that many
+// small objects need many requests under way. Threads that wait cost a stack of a few pages and a
+// connection each; what they read is bounded together. A client for a capture should have as many
+// connections, and kListedAtOnce besides.
+inline constexpr std::size_t kObjectReaders = 128;
 
 // Captures and uploads; everything that the new root reaches is durable at the store on success.
 // An error of the listing fails the capture, and so does a gateway that does not answer. A key that

@@ -52,6 +52,26 @@ UnsettledKeys parse_unsettled(const nlohmann::json& json) {
   return out;
 }
 
+nlohmann::json index_json(const IndexPosition& index) {
+  nlohmann::json shards = nlohmann::json::array();
+  for (const IndexShard& shard : index.shards) shards.push_back({shard.version, shard.marker});
+  return {{"instance", index.instance}, {"shards", std::move(shards)}};
+}
+
+// Nothing where it is not as index_json() writes it.
+std::optional<IndexPosition> parse_index(const nlohmann::json& json) {
+  if (!json.is_object() || !json.contains("shards") || !json["shards"].is_array()) return {};
+  IndexPosition index;
+  index.instance = text_at(json, "instance");
+  for (const auto& shard : json["shards"]) {
+    const bool sound = shard.is_array() && shard.size() == 2 && shard[0].is_number_unsigned() &&
+                       shard[1].is_string() && index.shards.size() < kIndexShardsMax;
+    if (!sound) return {};
+    index.shards.push_back({shard[0].get<std::uint64_t>(), shard[1].get<std::string>()});
+  }
+  return index;
+}
+
 }  // namespace
 
 nlohmann::json unsettled_json(const UnsettledKeys& keys) {
@@ -88,6 +108,8 @@ std::string format_bucket_meta(const BucketMeta& meta) {
   if (meta.unsettled.count > 0)
     bucket["unsettled"] = {{"keys", meta.unsettled.count},
                            {"named", unsettled_json(meta.unsettled)}};
+  if (meta.index) bucket["index"] = index_json(*meta.index);
+  if (meta.listed.us != 0) bucket["listed_us"] = meta.listed.us;
   return text_of({{"bucket", std::move(bucket)}});
 }
 
@@ -110,6 +132,9 @@ Result<BucketMeta> parse_bucket_meta(std::string_view text) {
   if (bucket.contains("quota") && bucket["quota"].is_object() && !bucket["quota"].empty())
     meta.quota = text_of(bucket["quota"]);
   if (bucket.contains("unsettled")) meta.unsettled = parse_unsettled(bucket["unsettled"]);
+  if (bucket.contains("index")) meta.index = parse_index(bucket["index"]);
+  if (bucket.contains("listed_us") && bucket["listed_us"].is_number_integer())
+    meta.listed.us = bucket["listed_us"];
   if (!bucket.contains("documents") || !bucket["documents"].is_object()) return meta;
   for (const auto& [which, name] : kDocumentNames) {
     const std::string document = text_at(bucket["documents"], name);

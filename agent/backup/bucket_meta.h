@@ -3,17 +3,23 @@
 //   {"bucket": {"name", "versioning": "never|enabled|suspended", "owner", "quota": {...},
 //               "documents": {"policy", "lifecycle", "cors", "acl", "tagging", "object_lock",
 //                             "notification"},
-//               "unsettled": {"keys", "named": [{"key" or "key_hex", "code", "message"}]}}}
+//               "unsettled": {"keys", "named": [{"key" or "key_hex", "code", "message"}]},
+//               "index": {"instance", "shards": [[version, marker], ...]}, "listed_us"}}
 //
 // A document that the bucket does not have is absent; the others are as the server wrote them.
-// "unsettled" is there where the point was taken in part.
+// "unsettled" is there where the point was taken in part; "index" where radosgw's log of the
+// bucket's index ended before the point was begun, where there is one, and "listed_us" when the
+// last point of which the bucket was listed was begun.
 #pragma once
 
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
+#include "snapshot/bucket/index_log.h"
 #include "store/record.h"
 #include "transport/s3/client.h"
 
@@ -43,6 +49,8 @@ struct BucketMeta {
   std::string quota = {};  // a JSON object as radosgw's administration writes it; empty: not known
   std::map<s3::BucketDocument, std::string> documents;
   UnsettledKeys unsettled = {};
+  std::optional<IndexPosition> index = {};
+  Timestamp listed = {};  // zero: not known
 };
 
 // "never", "enabled" or "suspended".

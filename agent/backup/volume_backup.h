@@ -40,6 +40,8 @@ struct BackupReport {
   std::uint64_t regions_checked = 0;  // read again and compared
   // Of a bucket: versions read, and keys that changed while they were read.
   std::uint64_t objects_read = 0, keys_moved = 0;
+  // Of a bucket: its keys were not listed, as the log of its index told which ones changed.
+  bool by_index_log = false;
   // Of a bucket: what the point does not have as the bucket has it. Where there is any, the point
   // was taken in part.
   UnsettledKeys unsettled = {};

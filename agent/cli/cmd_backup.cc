@@ -73,6 +73,7 @@ nlohmann::json report_json(const BackupReport& report) {
   if (report.point.point.record.kind != PointKind::bucket) return point;
   point["objects_read"] = report.objects_read;
   point["keys_moved"] = report.keys_moved;
+  point["changes_from"] = report.by_index_log ? "index log" : "listing";
   point["keys_unsettled"] = report.unsettled.count;
   point["unsettled"] = unsettled_json(report.unsettled);
   return point;

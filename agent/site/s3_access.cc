@@ -1,5 +1,8 @@
 #include "agent/site/s3_access.h"
 
+#include "agent/backup/bucket_capture.h"
+#include "snapshot/bucket/pages.h"
+
 namespace tidemark {
 
 Result<std::unique_ptr<s3::Client>> connect_s3(const S3Config& config) {
@@ -12,6 +15,7 @@ Result<std::unique_ptr<s3::Client>> connect_s3(const S3Config& config) {
     TM_TRY(credentials.secret_key, read_secret(secret));
     return credentials;
   };
+  options.connections_max = kObjectReaders + kListedAtOnce;
   return s3::Client::create(std::move(options));
 }
 

@@ -1,81 +1,14 @@
 // Points of buckets, taken from a server that can be told to misbehave.
-#include "agent/backup/bucket_backup.h"
+#include "tests/agent/bucket_backup_support.h"
 
-#include "agent/backup/bucket_meta.h"
-#include "agent/read/blob_reader.h"
-#include "store/bucket.h"
-#include "tests/agent/service_support.h"
-#include "tests/fakes/s3_server.h"
-
-namespace tidemark {
+namespace tidemark::test {
 namespace {
 
-using test::must;
 using testing::S3Fault;
 
-const std::string kBucket = "photos";
-
-class BucketBackupTest : public ::testing::Test {
- protected:
-  BucketBackupTest() {
-    s3::ClientOptions options;
-    options.endpoint = server_.endpoint();
-    options.credentials = [this]() -> Result<s3::Credentials> { return server_.credentials(); };
-    options.retry.attempts_max = 2;
-    options.retry.backoff_first = options.retry.backoff_max = std::chrono::milliseconds(1);
-    options.stall_timeout = std::chrono::seconds(30);
-    client_ = must(s3::Client::create(std::move(options)));
-    must(client_->create_bucket(kBucket));
-  }
-
-  void put(const std::string& key, std::string_view text, s3::PutOptions options = {}) {
-    must(client_->put_bytes(kBucket, key, as_bytes(text), options));
-  }
-  Result<BackupReport> try_back_up() {
-    BucketBackupOptions options;
-    options.site = "tokyo";
-    store_.clock().advance(std::chrono::seconds(1));
-    return back_up_bucket(*client_, kBucket, store_.service(), store_.keys(), options,
-                          store_.clock());
-  }
-  // Why there is no point.
-  ErrorCode why_none() {
-    const auto report = try_back_up();
-    EXPECT_FALSE(report);
-    return report ? ErrorCode::internal : report.error().code();
-  }
-  BackupReport back_up() { return must(try_back_up()); }
-
-  std::vector<ObjectEntry> entries(const BackupReport& report) {
-    BlobReader reader(store_.service(), store_.keys());
-    TreeNodes nodes(reader);
-    TreeCursor cursor(nodes, report.point.point.record.root);
-    std::vector<ObjectEntry> out;
-    for (must(cursor.seek("")); cursor.valid(); must(cursor.next()))
-      out.push_back(must(decode_object(cursor.entry())));
-    return out;
-  }
-  std::vector<std::string> keys(const BackupReport& report) {
-    std::vector<std::string> out;
-    for (const ObjectEntry& entry : entries(report)) out.push_back(entry.place.key);
-    return out;
-  }
-  // "key: text" of each entry; only where they are small.
-  std::vector<std::string> texts(const BackupReport& report) {
-    std::vector<std::string> out;
-    for (const ObjectEntry& entry : entries(report))
-      out.push_back(entry.place.key + ": " + std::string(as_text(entry.inline_data)));
-    return out;
-  }
-  bool has_points() { return !must(store_.service().points("tokyo", "")).empty(); }
-
-  test::TestService store_;
-  testing::S3Server server_;
-  std::unique_ptr<s3::Client> client_;
-};
-
 bool reads_object(const testing::S3Request& request) {
-  return request.method == "GET" && !request.key.empty() && !request.query.contains("acl");
+  return request.method == "GET" && request.bucket == kBucket && !request.key.empty() &&
+         !request.query.contains("acl");
 }
 bool lists(const testing::S3Request& request) {
   return request.method == "GET" && request.key.empty() && request.query.contains("list-type");
@@ -270,6 +203,35 @@ TEST_F(BucketBackupTest, AGatewayThatIsDownLeavesNoPoint) {
   EXPECT_FALSE(has_points());
 }
 
+TEST_F(BucketBackupTest, ManyObjectsAreListedInRangesAndTheChangedOnesRead) {
+  const testing::GeneratedBucket before(kBucket, 20'000), now(kBucket, 19'500, 1000);
+  commit_point(before);
+  now.attach(server_);
+  const BackupReport report = back_up();
+  EXPECT_EQ(report.mode, "incremental");
+  EXPECT_EQ(report.objects_read, 20U);
+  const auto found = entries(report);
+  ASSERT_EQ(found.size(), now.count());
+  for (std::uint64_t i = 0; i < found.size(); ++i) {
+    const bool same = found[i] == now.entry_at_first(i);
+    ASSERT_EQ(same, i % 1000 != 0) << found[i].place.key;
+  }
+}
+
+TEST_F(BucketBackupTest, RequestsAreInFlightByTheHundred) {
+  for (int i = 0; i < 150; ++i) put("key" + std::to_string(i), "text");
+  auto reading = std::make_shared<std::atomic<int>>(0);
+  testing::S3Misdeed gather{S3Fault::alter, reads_object, -1, {}, {}};
+  gather.alter = [reading](const testing::S3Request&, testing::S3Answer&) {
+    ++*reading;
+    for (int i = 0; i < 6000 && *reading < 120; ++i)  // until so many wait for their answers
+      sleep_for({}, std::chrono::milliseconds(10));
+  };
+  server_.misbehave(gather);
+  EXPECT_EQ(back_up().objects_read, 150U);
+  EXPECT_GE(server_.connections_peak(), 120U);
+}
+
 TEST_F(BucketBackupTest, BrokenListingsLeaveNoPoint) {
   put("a", "one");
   server_.misbehave({S3Fault::answer, lists, -1, testing::s3_error(503, "SlowDown"), {}});
@@ -285,4 +247,4 @@ TEST_F(BucketBackupTest, CutBodiesLeaveNoPoint) {
 }
 
 }  // namespace
-}  // namespace tidemark
+}  // namespace tidemark::test

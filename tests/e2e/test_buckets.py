@@ -16,6 +16,13 @@ ODD_KEYS = ["plain", "/leading", "a//b", "a/../b", "./c", "sp ace", "plus+sign",
 
 
 class Buckets(BucketCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for cluster in cls.clusters.values():
+            cluster.log_bucket_changes()
+            cls.addClassCleanup(cluster.log_bucket_changes, False)
+
     def fill(self, bucket):
         s3 = self.s3["a"]
         s3.create_bucket(Bucket=bucket)
@@ -87,6 +94,58 @@ class Buckets(BucketCase):
         self.assertEqual(self.versions("b", "back"), state)
         self.restore("--to-bucket", "current")
         self.assertEqual(set(self.content("b", "current")), {"a", "b/c"})
+        self.verify()
+
+    def change(self, bucket, keys):
+        """A random change of each of some keys."""
+        s3 = self.s3["a"]
+        for key in keys:
+            choice = self.random.randrange(5)
+            if choice == 0:
+                s3.delete_object(Bucket=bucket, Key=key)
+            elif choice == 1:
+                upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+                part = s3.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1,
+                                      Body=self.random.randbytes(self.random.randrange(1, 20000)))
+                s3.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={
+                    "Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+            else:
+                s3.put_object(Bucket=bucket, Key=key, Body=self.random.randbytes(self.random.randrange(20000)))
+
+    def test_the_log_of_the_index_tells_what_changed(self):
+        s3 = self.s3["a"]
+        self.fill("photos")
+        keys = [key for key in ODD_KEYS if key.isprintable() and len(key) < 100] + ["_under", "__two"] + [
+            f"many/{number:04}" for number in range(10)]
+        self.assertEqual(self.backup("photos")["changes_from"], "listing")
+        admin = self.clusters["a"].radosgw_admin
+
+        def compare(expected):
+            point = self.backup("photos")
+            full = self.backup("photos", "--full")
+            self.assertEqual((point["changes_from"], full["changes_from"]), (expected, "listing"))
+            self.assertEqual((full["root"], full["size_bytes"]), (point["root"], point["size_bytes"]))
+
+        for _ in range(3):
+            self.change("photos", self.random.sample(keys, 6))
+            compare("index log")
+        admin("bucket", "reshard", "--bucket", "photos", "--num-shards", "5", "--yes-i-really-mean-it",
+              json=False, timeout=300)
+        self.change("photos", ["plain"])
+        compare("listing")
+        self.change("photos", ["plain", "new"])
+        compare("index log")
+        s3.put_object(Bucket="photos", Key="plain", Body=b"trimmed")
+        admin("bilog", "trim", "--bucket", "photos", json=False)
+        compare("listing")
+        s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
+        for key in keys:  # in every shard, so that the log is seen to be on
+            s3.put_object(Bucket="photos", Key=key, Body=b"with a version")
+        compare("listing")
+        for _ in range(3):
+            self.change("photos", self.random.sample(keys, 6))
+            compare("index log")
+        self.assertEqual(self.backup("photos")["changes_from"], "index log")
         self.verify()
 
     def test_another_users_object_leaves_the_point_in_part(self):
