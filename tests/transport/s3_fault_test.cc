@@ -117,6 +117,19 @@ TEST_F(S3Faults, ABodyThatIsAlwaysCutIsAnError) {
   TM_EXPECT_ERROR(ErrorCode::unavailable, get("k"));
 }
 
+TEST_F(S3Faults, AnErrorThatIsCutOffTellsNothing) {
+  // Of a 404, the code in the body tells a missing document from a missing bucket.
+  for (const S3Fault fault : {S3Fault::cut_half, S3Fault::reset}) {
+    misbehave(fault, is("GET"));
+    const auto tags = client_->document("b", s3::BucketDocument::tagging);
+    TM_ASSERT_OK(tags);
+    EXPECT_FALSE(tags->has_value());
+  }
+  misbehave(S3Fault::cut_half, is("GET"), -1);
+  TM_EXPECT_ERROR(ErrorCode::unavailable,
+                  client_->document("b", s3::BucketDocument::tagging));
+}
+
 TEST_F(S3Faults, AnObjectThatIsOverwrittenWhileItIsReadIsRefused) {
   put("k", body_);
   misbehave(S3Fault::cut_half, is("GET"));

@@ -251,6 +251,8 @@ Outcome<OpenAnswer> Requester::exchange(const Request& request, const Signed& pr
                                        : "the answer does not say how long it is")));
   }
   auto body = read_rest(answer, kErrorBodyBytesMax, budget.stop());
+  // Without its body a 404 could be of anything: a document, an object, the bucket itself.
+  if (!body && body.error().retryable()) return tl::unexpected(Failure(body.error()));
   return tl::unexpected(failure_of_answer(status, answer.headers, body ? *body : Bytes()));
 }
 
