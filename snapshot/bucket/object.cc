@@ -26,6 +26,7 @@ class Reading {
           const ChunkSink& sink, std::stop_token stop)
       : client_(client), bucket_(bucket), sink_(sink), entry_(listed) {
     name_ = {listed.place.key, listed.place.version_id};
+    modified_ = listed.place.modified;
     call_.stop = std::move(stop);
   }
 
@@ -35,6 +36,7 @@ class Reading {
 
  private:
   bool is_listed_one(const s3::ObjectInfo& info) const;
+  Result<bool> is_touched_one(const s3::ObjectInfo& info, const std::string& acl);
   void take_info(const s3::ObjectInfo& info);
   Status read_bytes(s3::ObjectReader& reader);
   Status read_chunk(s3::ObjectReader& reader, ByteSpan into);
@@ -45,6 +47,8 @@ class Reading {
   const ChunkSink& sink_;
   ObjectEntry entry_;
   s3::ObjectName name_;
+  Timestamp modified_;    // what answers have to say of its time
+  bool touched_ = false;  // that is not the listed one
   s3::Call call_;
   Sha256 hash_;
 };
@@ -56,14 +60,17 @@ Result<bool> Reading::run() {
   if (entry_.size_bytes > kObjectBytesMax)
     return Error(ErrorCode::unsupported, "it is larger than " + format_bytes(kObjectBytesMax) +
                                              ", the most that can be kept");
-  TM_TRY(std::string acl, client_.acl(bucket_, name_, call_));
-  if (!is_private_acl(acl, entry_.owner)) entry_.acl = std::move(acl);
+  TM_TRY(const std::string acl, client_.acl(bucket_, name_, call_));
+  if (!is_private_acl(acl, entry_.owner)) entry_.acl = acl;
   s3::GetOptions options;
   options.version_id = name_.version_id;
   options.if_match = entry_.etag;
   TM_TRY(const auto reader, client_.get(bucket_, name_.key, options, call_));
   const s3::ObjectInfo info = reader->info();
-  if (!is_listed_one(info)) return false;
+  if (!is_listed_one(info)) {
+    TM_TRY(const bool touched, is_touched_one(info, acl));
+    if (!touched) return false;
+  }
   take_info(info);
   TM_DO(read_bytes(*reader));
   entry_.sha256 = hash_.finish();
@@ -72,9 +79,21 @@ Result<bool> Reading::run() {
 
 // Headers tell the time to the second, listings further.
 bool Reading::is_listed_one(const s3::ObjectInfo& info) const {
-  const auto apart = info.last_modified - entry_.place.modified;
+  const auto apart = info.last_modified - modified_;
   return info.etag == entry_.etag && info.size == entry_.size_bytes &&
          std::chrono::abs(apart) <= std::chrono::seconds(1);
+}
+
+// radosgw 16 keeps a null version where it keeps the order of the key's versions, and can give it
+// the time at which those changed: the listing and the object then disagree for ever. Such a one is
+// the listed one where its bytes are, and where neither its ACL nor that time changes while it is
+// read.
+Result<bool> Reading::is_touched_one(const s3::ObjectInfo& info, const std::string& acl) {
+  modified_ = info.last_modified;
+  touched_ = true;
+  if (name_.version_id != "null" || !is_listed_one(info)) return false;
+  TM_TRY(const std::string again, client_.acl(bucket_, name_, call_));
+  return again == acl;
 }
 
 void Reading::take_info(const s3::ObjectInfo& info) {
@@ -143,7 +162,7 @@ Result<bool> Reading::read_tags_and_parts(const s3::ObjectInfo& info) {
       for (const std::uint64_t size : *parts) sum += size;
     if (parts && sum == entry_.size_bytes) entry_.part_sizes = *parts;
   }
-  if (!tagged && !in_parts) return true;
+  if (!tagged && !in_parts && !touched_) return true;
   TM_TRY(const s3::ObjectInfo now, client_.head(bucket_, name_.key, name_.version_id, call_));
   return is_listed_one(now);
 }

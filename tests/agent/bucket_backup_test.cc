@@ -75,6 +75,24 @@ TEST_F(BucketBackupTest, VersionsAndDeleteMarkersAreKept) {
   EXPECT_EQ(back_up().objects_read, 0U);
 }
 
+TEST_F(BucketBackupTest, ANullVersionWithAnotherTimeThanItsListingIsKept) {
+  put("a", "one");
+  must(client_->set_versioning(kBucket, true));
+  put("a", "two");
+  const auto of_null = [](const testing::S3Request& request) {
+    const auto version = request.query.find("versionId");
+    return request.key == "a" && version != request.query.end() && version->second == "null";
+  };
+  server_.misbehave({S3Fault::alter, of_null, -1, {}, [](const auto&, testing::S3Answer& answer) {
+                       answer.headers["last-modified"] = "Tue, 05 Jan 2027 10:00:00 GMT";
+                     }});
+  const auto found = entries(back_up());
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(as_text(found[0].inline_data), "two");
+  EXPECT_EQ(as_text(found[1].inline_data), "one");
+  EXPECT_EQ(back_up().objects_read, 0U);
+}
+
 TEST_F(BucketBackupTest, AnObjectThatMovedIsLookedAtAgain) {
   put("a", "one");
   put("b", "two");

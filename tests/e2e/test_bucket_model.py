@@ -85,6 +85,7 @@ class Model:
         self.keys = [Key(f"{n % 7}/key {n:04}") for n in range(KEYS)]
         self.gate, self.count, self.counts, self.unclear = Gate(), 0, {}, 0
         self.checked = time.monotonic()  # when the gateway was last seen to agree
+        self.stale = set()  # what the gateway lists with another ETag than it has
         s3.create_bucket(Bucket=bucket)
         self.set_versioning(versioning)
 
@@ -133,7 +134,8 @@ class Model:
 
     def delete(self, key):
         answer = self.s3.delete_object(Bucket=self.bucket, Key=key.name)
-        if self.versioning == "Enabled" and "VersionId" not in answer:  # of a key that nobody knows
+        # Of a key that nobody knows there is no marker, and with suspended versioning not always one.
+        if self.versioning == "Suspended" or (self.versioning and "VersionId" not in answer):
             return tuple(self.seen(key.name).get(key.name, ()))
         return self.after_delete(key.now, answer)
 
@@ -193,6 +195,8 @@ class Model:
             if "Size" not in one:
                 return one["VersionId"], None, None
             got = s3.get_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+            if got["ETag"] != one["ETag"]:
+                self.stale.add((one["Key"], one["VersionId"]))
             return one["VersionId"], hashlib.sha256(got["Body"].read()).hexdigest(), got["Metadata"].get("mark")
         read_all = iter(gateway.in_threads(read, names, threads=8))
         return {key: [next(read_all) for _ in versions] for key, versions in found.items()}
@@ -202,7 +206,16 @@ def without_ids(versions):
     return tuple(v[1:] for v in versions)
 
 
+def restorable(versions):
+    """Without ids, and markers in a row as one: radosgw makes none where the newest is one already, but
+    while versioning is suspended."""
+    plain = without_ids(versions)
+    return tuple(v for n, v in enumerate(plain) if n == 0 or v[0] or plain[n - 1][0])
+
+
 class Models(BucketCase):
+    maxDiff = None
+
     def reshard(self, bucket):
         self.clusters["a"].radosgw_admin("bucket", "reshard", f"--bucket={bucket}", "--yes-i-really-mean-it",
                                          f"--num-shards={self.random.choice([2, 3, 5, 7, 11])}", json=False,
@@ -235,8 +248,14 @@ class Models(BucketCase):
         return said
 
     def check_gateway(self, model):
-        """The source against the model, so that a fault of the gateway is told from one of ours."""
+        """The source against the model, so that a fault of the gateway is told from one of ours. A list that
+        tells of an older object than there is stays so until that version is gone."""
         seen = model.seen()
+        for key, version in model.stale:
+            print(f"the gateway itself: {key}, version {version}: listed as it was before", file=sys.stderr)
+            model.s3.delete_object(Bucket=model.bucket, Key=key, VersionId=version)
+            seen[key] = model.seen(key).get(key, ())
+        model.stale = set()
         for key in model.keys:
             versions = tuple(seen.pop(key.name, ()))
             if without_ids(versions) != without_ids(key.now):
@@ -263,8 +282,10 @@ class Models(BucketCase):
                 if act == "point":
                     self.take_point(model, points, paused=how)
                 elif act == "reshard":
-                    # While they write. radosgw 16 can then revive what was deleted, so it is looked at.
-                    self.reshard(model.bucket)
+                    # Under writers radosgw 16 damages its index of versions: deleted ones are listed again,
+                    # markers lost, null versions listed as they were before, or twice.
+                    with model.gate.shut(bool(model.versioning)):
+                        self.reshard(model.bucket)
                     with model.gate.shut():
                         self.check_gateway(model)
                 else:
@@ -278,8 +299,8 @@ class Models(BucketCase):
         self.restore("--point", point["id"], "--to-bucket", "back", *versions, bucket=model.bucket)
         seen, wrong = model.seen(s3=self.s3["b"], bucket="back"), []
         for key in model.keys:
-            got, states = without_ids(seen.pop(key.name, ())), key.between(begin, end)
-            if states is not None and got not in [without_ids(state) for state in states]:
+            got, states = restorable(seen.pop(key.name, ())), key.between(begin, end)
+            if states is not None and got not in [restorable(state) for state in states]:
                 wrong.append(f"{key.name}: {got}, not one of {states}")
         self.assertEqual((wrong, seen), ([], {}), f"point {point['id']}, {what}")
         gateway.remove_bucket(self.s3["b"], "back")

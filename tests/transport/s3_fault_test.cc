@@ -126,8 +126,7 @@ TEST_F(S3Faults, AnErrorThatIsCutOffTellsNothing) {
     EXPECT_FALSE(tags->has_value());
   }
   misbehave(S3Fault::cut_half, is("GET"), -1);
-  TM_EXPECT_ERROR(ErrorCode::unavailable,
-                  client_->document("b", s3::BucketDocument::tagging));
+  TM_EXPECT_ERROR(ErrorCode::unavailable, client_->document("b", s3::BucketDocument::tagging));
 }
 
 TEST_F(S3Faults, AnObjectThatIsOverwrittenWhileItIsReadIsRefused) {
