@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/service/point_json.h"
+#include "base/json.h"
 
 namespace tidemark {
 namespace {
@@ -25,10 +26,6 @@ constexpr std::array kDocumentNames = {
     std::pair(BucketDocument::notification, "notification"),
     std::pair(BucketDocument::encryption, "encryption"),
 };
-
-std::string text_at(const nlohmann::json& json, const char* key) {
-  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : std::string();
-}
 
 std::string text_of(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

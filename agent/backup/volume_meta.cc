@@ -2,13 +2,10 @@
 
 #include "agent/backup/volume_backup.h"
 #include "agent/service/point_json.h"
+#include "base/json.h"
 
 namespace tidemark {
 namespace {
-
-std::string text_at(const nlohmann::json& json, const char* key) {
-  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : std::string();
-}
 
 std::uint64_t number_at(const nlohmann::json& json, const char* key) {
   return json.contains(key) && json[key].is_number_unsigned() ? json[key].get<std::uint64_t>() : 0;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/service/point_json.h"
+#include "base/json.h"
 
 namespace tidemark {
 namespace {
@@ -64,9 +65,7 @@ Status apply_quota(s3::Client& client, const std::string& bucket, const BucketMe
   if (!quota.is_object() || !quota.contains("enabled") || quota["enabled"] != true) return {};
   TM_TRY(const Bytes answer, client.admin("GET", "/admin/bucket", {{"bucket", bucket}}, {}, call));
   TM_TRY(const auto info, parse_json(as_text(answer)));
-  const std::string owner = info.is_object() && info.contains("owner") && info["owner"].is_string()
-                                ? info["owner"].get<std::string>()
-                                : std::string();
+  const std::string owner = text_at(info, "owner");
   const std::int64_t size = number_in(quota, "max_size");
   const std::int64_t size_kib = size < 0 ? -1 : size / 1024 + (size % 1024 != 0);
   const auto set = client.admin("PUT", "/admin/bucket",

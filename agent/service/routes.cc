@@ -5,6 +5,7 @@
 
 #include "agent/service/point_json.h"
 #include "agent/service/wire.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -18,12 +19,6 @@ Error no_such_route() { return Error(ErrorCode::not_found, "no such resource"); 
 Result<nlohmann::json> json_body(HttpRequest& request) {
   TM_TRY(const Bytes body, request.body->read_all(kJsonBodyBytesMax));
   return parse_json(as_text(body));
-}
-
-std::string text_at(const nlohmann::json& json, const char* key) {
-  return json.is_object() && json.contains(key) && json[key].is_string()
-             ? json[key].get<std::string>()
-             : std::string();
 }
 
 std::string query_at(const HttpRequest& request, std::string_view key) {

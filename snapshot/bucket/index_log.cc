@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/json.h"
 #include "base/text.h"
 
 namespace tidemark {
@@ -23,11 +24,6 @@ Result<json> ask(const s3::Client& client, const std::string& path, const s3::Qu
   if (!answer) return json();
   json parsed = json::parse(as_text(*answer), nullptr, false);
   return parsed.is_discarded() ? json() : parsed;
-}
-
-std::string text_at(const json& from, const char* name) {
-  const bool there = from.is_object() && from.contains(name) && from[name].is_string();
-  return there ? from[name].get<std::string>() : std::string();
 }
 
 std::optional<std::uint64_t> number_of(std::string_view text) {
