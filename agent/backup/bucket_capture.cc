@@ -85,6 +85,7 @@ class Capture {
   Status list();
   Status look_at_keys();
   Status take_old(const std::string& key, KeyJob& job);
+  Status take_turn(KeyJob& job);
   Status hand_on(const JobPtr& job);
   ListingScope scope() const;
   Status merge(ListedKey listed);
@@ -268,15 +269,20 @@ Status Capture::merge(ListedKey listed) {
   }
   job->listed = std::move(listed);
   if (!known) return hand_on(job);
-  if (!entries_.acquire(job->cost)) return Error(ErrorCode::cancelled, "capture stopped");
-  job->sequence = sequence_++;
+  TM_DO(take_turn(*job));
   finish(*job, now);
   return {};
 }
 
+// Waits for room among the entries on their way, and gives the job its place in the tree's order.
+Status Capture::take_turn(KeyJob& job) {
+  if (!entries_.acquire(job.cost)) return Error(ErrorCode::cancelled, "capture stopped");
+  job.sequence = sequence_++;
+  return {};
+}
+
 Status Capture::hand_on(const JobPtr& job) {
-  if (!entries_.acquire(job->cost)) return Error(ErrorCode::cancelled, "capture stopped");
-  job->sequence = sequence_++;
+  TM_DO(take_turn(*job));
   if (!jobs_.push(job)) return Error(ErrorCode::cancelled, "capture stopped");
   return {};
 }
