@@ -13,6 +13,7 @@ Result<std::unique_ptr<Inquirer>> Inquirer::make(RbdImage::Impl& newer, const Im
                                                  std::uint32_t region_bytes) {
   std::unique_ptr<Inquirer> inquirer(
       new Inquirer(newer, planner, layout, std::move(base_name), region_bytes));
+  TM_TRY(inquirer->ancestors_, open_ancestors(newer));
   if (facts.base && facts.newer.parent.overlap > 0) {
     TM_TRY(inquirer->probe_base_, ObjectProbe::open(newer, facts.base->id));
     TM_TRY(inquirer->probe_newer_, ObjectProbe::open(newer, facts.newer.id));
@@ -52,11 +53,17 @@ Status Inquirer::probe(Task& task) const {
   return {};
 }
 
-// One call to librbd for task[first..last], of which those of `kind` take the answer.
+// For task[first..last], of which those of `kind` take the answer. What may be seen of an image from
+// its beginning is what it holds and what its ancestors hold; that an object of its own may hide
+// theirs is not looked at, which costs a read and no change. The oldest is asked first: an ancestor
+// can go while this runs once what it held was copied into its child, and the child, asked later,
+// then tells of it.
 Status Inquirer::ask_run(Task& task, std::size_t first, std::size_t last, Ask kind,
                          const std::stop_token& stop) const {
   const std::uint64_t region_bytes = region_bytes_;
+  const bool from_start = kind == Ask::from_start;
   const auto sink = [&](std::uint64_t offset, std::uint64_t size, bool zero) {
+    if (zero && from_start) return;  // an object that is gone, where a parent's data may show
     const std::uint64_t end = offset + size;
     auto work =
         std::lower_bound(task.begin(), task.end(), offset / region_bytes,
@@ -73,8 +80,13 @@ Status Inquirer::ask_run(Task& task, std::size_t first, std::size_t last, Ask ki
   };
   const std::uint64_t begin = task[first].region * region_bytes;
   const std::uint64_t end = task[last].region * region_bytes + planner_.length(task[last].region);
-  return list_extents(newer_, kind == Ask::since_base ? base_name_.c_str() : nullptr,
-                      {begin, end - begin}, sink, stop);
+  for (auto ancestor = ancestors_.rbegin(); from_start && ancestor != ancestors_.rend(); ++ancestor) {
+    const std::uint64_t shown_end = std::min(end, ancestor->shown_bytes);
+    if (begin >= shown_end) continue;
+    TM_DO(list_extents(*ancestor->image, nullptr, {begin, shown_end - begin}, sink, stop));
+  }
+  return list_extents(newer_, from_start ? nullptr : base_name_.c_str(), {begin, end - begin}, sink,
+                      stop);
 }
 
 Status Inquirer::ask(Task& task, Ask kind, const std::stop_token& stop) const {
@@ -106,17 +118,6 @@ void Inquirer::judge(Task& task) const {
   }
 }
 
-Status Inquirer::ask_from_start(Task& task, const std::stop_token& stop) const {
-  TM_DO(ask(task, Ask::from_start, stop));
-  for (auto& work : task) {
-    if (work.ask != Ask::from_start) continue;
-    // An object that is gone is called zeros, where the parent's data may show instead.
-    const std::uint32_t parent = planner_.parent_bytes(work.region);
-    if (work.overlay.has_zero_below(parent)) work.overlay.add(0, parent, false);
-  }
-  return {};
-}
-
 RegionChange Inquirer::change_of(Work& work) const {
   RegionChange change{work.region, false, {}};
   const std::uint32_t length = planner_.length(work.region);
@@ -133,7 +134,6 @@ RegionChange Inquirer::change_of(Work& work) const {
     case Ask::from_start:
       change.whole = true;
       change.extents = work.overlay.take();
-      std::erase_if(change.extents, [](const ChangedExtent& e) { return e.zero; });
       break;
     case Ask::since_base:
       change.extents = work.overlay.take();
@@ -149,7 +149,7 @@ Result<std::vector<RegionChange>> Inquirer::answer(Task task, const std::stop_to
   TM_DO(probe(task));
   TM_DO(ask(task, Ask::since_base, stop));
   judge(task);
-  TM_DO(ask_from_start(task, stop));
+  TM_DO(ask(task, Ask::from_start, stop));
   std::vector<RegionChange> changes;
   for (auto& work : task) {
     auto change = change_of(work);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "snapshot/rbd/ancestors.h"
 #include "snapshot/rbd/changes.h"
 #include "snapshot/rbd/extents.h"
 #include "snapshot/rbd/objects.h"
@@ -62,7 +63,6 @@ class Inquirer {
   Status ask_run(Task& task, std::size_t first, std::size_t last, Ask kind,
                  const std::stop_token& stop) const;
   void judge(Task& task) const;
-  Status ask_from_start(Task& task, const std::stop_token& stop) const;
   RegionChange change_of(Work& work) const;
 
   RbdImage::Impl& newer_;
@@ -70,7 +70,9 @@ class Inquirer {
   const ObjectLayout& layout_;
   const std::string base_name_;
   const std::uint32_t region_bytes_;
-  std::unique_ptr<ObjectProbe> probe_base_, probe_newer_;  // for clones only
+  // For clones only.
+  std::vector<Ancestor> ancestors_;
+  std::unique_ptr<ObjectProbe> probe_base_, probe_newer_;
 };
 
 }  // namespace tidemark

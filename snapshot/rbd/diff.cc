@@ -29,16 +29,17 @@ int on_extent(std::uint64_t offset, std::size_t size, int exists, void* argument
 
 // Ranges outside the image and empty ones never reach librbd: a whole-object diff of nothing aborts
 // the process.
-Status iterate(RbdImage::Impl& image, const char* from, DiffRange range, bool include_parent,
-               bool whole_object, const DiffSink& sink, const std::stop_token& stop) {
+Status iterate(RbdImage::Impl& image, const char* from, DiffRange range, bool whole_object,
+               const DiffSink& sink, const std::stop_token& stop) {
   std::uint64_t image_bytes = 0;
   int result = rbd_get_size(image.image.get(), &image_bytes);
   if (result < 0) return rbd_error(result, fmt::format("size of {}", image.text()));
   if (range.offset >= image_bytes || range.size == 0) return {};
   range.size = std::min(range.size, image_bytes - range.offset);
   Callback callback{&sink, &stop, image_bytes, {}};
-  result = rbd_diff_iterate2(image.image.get(), from, range.offset, range.size,
-                             include_parent ? 1 : 0, whole_object ? 1 : 0, on_extent, &callback);
+  constexpr std::uint8_t kWithoutParents = 0;
+  result = rbd_diff_iterate2(image.image.get(), from, range.offset, range.size, kWithoutParents,
+                             whole_object ? 1 : 0, on_extent, &callback);
   if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
   if (result < 0) return rbd_error(result, fmt::format("list the changes of {}", image.text()));
   return {};
@@ -57,13 +58,13 @@ Status mark_existing(RbdImage::Impl& image, std::uint32_t region_bytes, std::uin
       exists[region - first_region] = true;
     }
   };
-  return iterate(image, nullptr, {first_region * region_bytes, exists.size() * region_bytes}, false,
-                 true, mark, stop);
+  return iterate(image, nullptr, {first_region * region_bytes, exists.size() * region_bytes}, true,
+                 mark, stop);
 }
 
 Status list_extents(RbdImage::Impl& image, const char* from, DiffRange range, const DiffSink& sink,
                     const std::stop_token& stop) {
-  return iterate(image, from, range, from == nullptr, false, sink, stop);
+  return iterate(image, from, range, false, sink, stop);
 }
 
 }  // namespace tidemark

@@ -212,9 +212,11 @@ Result<RbdParent> rbd_parent(rbd_image_t image) {
   RbdParent parent;
   parent.identity =
       fmt::format("{}/{}/{}@{}", spec.pool_id, spec.pool_namespace, spec.image_id, snapshot.id);
-  const std::string ns = spec.pool_namespace;
-  parent.text = fmt::format("{}/{}{}{}@{}", spec.pool_name, ns, ns.empty() ? "" : "/",
-                            spec.image_name, snapshot.name);
+  parent.pool_id = spec.pool_id;
+  parent.name = {spec.pool_name, spec.pool_namespace, spec.image_name};
+  parent.image_id = spec.image_id;
+  parent.snapshot_id = snapshot.id;
+  parent.text = fmt::format("{}@{}", parent.name.text(), snapshot.name);
   rbd_linked_image_spec_cleanup(&spec);
   rbd_snap_spec_cleanup(&snapshot);
   result = rbd_get_overlap(image, &parent.overlap);

@@ -112,11 +112,15 @@ Result<std::vector<SnapshotInfo>> rbd_snapshots(rbd_image_t image);
 // deleted: librbd moves every snapshot there before it gives up its id.
 Result<bool> rbd_snapshot_in_trash(rbd_image_t image, std::uint64_t id);
 
-// The parent of what is open: an identity that two snapshots can be compared by, and the text for
-// people. Both empty where there is no parent.
+// The parent of what is open: an identity that two snapshots can be compared by, the text for
+// people, and what it is opened by. All empty where there is no parent.
 struct RbdParent {
   std::string identity;
   std::string text;
+  std::int64_t pool_id = -1;
+  RbdImageName name;
+  std::string image_id;  // empty for one of format 1
+  std::uint64_t snapshot_id = 0;
   std::uint64_t overlap = 0;
   bool operator==(const RbdParent& other) const {
     return identity == other.identity && overlap == other.overlap;

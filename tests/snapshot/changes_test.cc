@@ -65,16 +65,21 @@ class ChangesTest : public testing::Test {
       write_fill(*image, 0, what.size_bytes, value);
       must(image->create_snapshot("origin"));
     }
+    clone(parent_, name_, features);
+    image_ = must(RbdImage::open_read_write(client_, name_));
+  }
+
+  // Of its snapshot "origin".
+  void clone(const RbdImageName& parent, const RbdImageName& child, std::uint64_t features) {
     const auto io = must(IoContext::open(*client_, "rbd", ""));
     rbd_image_options_t options = nullptr;
     rbd_image_options_create(&options);
     rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_CLONE_FORMAT, 2);
     rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_FEATURES, features);
-    must_rbd(rbd_clone3(io.get(), parent_.image.c_str(), "origin", io.get(), name_.image.c_str(),
+    must_rbd(rbd_clone3(io.get(), parent.image.c_str(), "origin", io.get(), child.image.c_str(),
                         options),
              "clone");
     rbd_image_options_destroy(options);
-    image_ = must(RbdImage::open_read_write(client_, name_));
   }
 
   rbd_image_t raw() { return image_->impl().image.get(); }
@@ -301,6 +306,56 @@ TEST_F(ChangesTest, AnEmptyObjectThatHidesTheParentIsSeen) {
     EXPECT_EQ(check(0, c), "");
     EXPECT_NE(difference(read_snapshot(cluster_, name_, a), read_snapshot(cluster_, name_, b)), "");
   }
+}
+
+TEST_F(ChangesTest, AllGenerationsOfAClonesAncestorsAreSeen) {
+  for (const std::uint64_t features : {std::uint64_t{RBD_FEATURE_LAYERING}, kMaps}) {
+    TearDown();
+    SetUp();
+    create_clone(8, 7, features);
+    write_fill(*image_, 2 * kObject + 100, 2 * kObject, 1);
+    must(image_->resize(6 * kObject + 100));  // what lies behind is not shown to the grandchild
+    must(image_->resize(10 * kObject));
+    write_fill(*image_, 9 * kObject, 10, 2);
+    must(image_->create_snapshot("origin"));
+    const RbdImageName middle = std::exchange(name_, unique_image());
+    const ImageGuard middle_guard(client_, middle);
+    const ImageGuard guard(client_, name_);
+    clone(middle, name_, features);
+    image_ = must(RbdImage::open_read_write(client_, name_));
+    write_fill(*image_, 5 * kObject, 100, 3);
+    const auto a = snapshot();
+    bare_object(0, true);
+    write_fill(*image_, kObject, 100, 4);
+    const auto b = snapshot();
+    EXPECT_EQ(check(0, a), "");
+    EXPECT_EQ(check(0, b), "");
+    EXPECT_EQ(check(a, b), "");
+    const auto listed = must(list(*at(a), nullptr, small_regions()));
+    std::vector<std::uint64_t> regions;
+    for (const auto& change : listed.changes) regions.push_back(change.region);
+    EXPECT_EQ(regions, (std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5, 6, 9}));
+    image_.reset();
+  }
+}
+
+TEST_F(ChangesTest, AParentThatLivesOnInTheTrashIsSeen) {
+  create_clone(4, 7);
+  write_fill(*image_, kObject, 100, 1);
+  const auto a = snapshot();
+  {
+    const auto parent = must(RbdImage::open_read_write(client_, parent_));
+    const auto origin = must(parent->snapshots()).front();
+    must(parent->remove_snapshot(origin.id, "origin"));
+  }
+  const auto io = must(IoContext::open(*client_, "rbd", ""));
+  const std::string id = [&] {
+    const auto parent = must(RbdImage::open_read_only(client_, parent_));
+    return must(parent->info()).id;
+  }();
+  must_rbd(rbd_trash_move(io.get(), parent_.image.c_str(), 0), "move to the trash");
+  EXPECT_EQ(check(0, a), "");
+  must_rbd(rbd_trash_restore(io.get(), id.c_str(), parent_.image.c_str()), "restore");
 }
 
 TEST_F(ChangesTest, WithInvalidObjectMapsEverythingIsListed) {

@@ -16,9 +16,16 @@ ImageFacts facts(std::uint64_t base_regions, std::uint64_t newer_regions) {
   return facts;
 }
 
+RbdParent parent_over(std::uint64_t regions) {
+  RbdParent parent;
+  parent.identity = "p";
+  parent.overlap = regions * kRegion;
+  return parent;
+}
+
 void set_parents(ImageFacts& facts, std::uint64_t base_overlap, std::uint64_t newer_overlap) {
-  facts.base->parent = {"p", "p", base_overlap * kRegion};
-  facts.newer.parent = {"p", "p", newer_overlap * kRegion};
+  facts.base->parent = parent_over(base_overlap);
+  facts.newer.parent = parent_over(newer_overlap);
 }
 
 TEST(RegionPlannerTest, WithoutAParentAsksOnlyWhereObjectsExist) {
@@ -95,7 +102,7 @@ TEST(RegionPlannerTest, TheLastRegionIsCutByTheSize) {
 TEST(RegionPlannerTest, TheFirstListingTakesWholeObjectsWhereThatIsAllThereIs) {
   auto first = facts(0, 8);
   first.base.reset();
-  first.newer.parent = {"p", "p", 2 * kRegion};
+  first.newer.parent = parent_over(2);
   const RegionPlanner planner(first, kPlain, kRegion, true);
   EXPECT_EQ(planner.plan(0, false, false).ask, Ask::from_start);  // the parent's
   EXPECT_EQ(planner.plan(2, false, true).ask, Ask::all_data);
