@@ -58,15 +58,15 @@ def remove_bucket(s3, bucket):
     s3.delete_bucket(Bucket=bucket)
 
 
-def content(s3, bucket):
-    """{key: (sha256, content type, metadata, tags)} of the current objects."""
+def content(s3, bucket, without=()):
+    """{key: (sha256, content type, metadata, tags)} of the current objects, but for those of some keys."""
     def read(key):
         got = s3.get_object(Bucket=bucket, Key=key)
         tags = s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
         return (hashlib.sha256(got["Body"].read()).hexdigest(), got["ContentType"], got["Metadata"],
                 sorted((tag["Key"], tag["Value"]) for tag in tags))
     keys = [entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-            for entry in page.get("Contents", [])]
+            for entry in page.get("Contents", []) if entry["Key"] not in without]
     return dict(zip(keys, in_threads(read, keys)))
 
 

@@ -31,6 +31,7 @@ struct KeyJob {
   std::vector<ObjectEntry> old;
   std::uint64_t cost = 0;
   bool asked = true;  // `listed` is what the server lists; otherwise only the key
+  bool listed_again = false;  // the same versions as the time before
 };
 using JobPtr = std::shared_ptr<KeyJob>;
 
@@ -331,7 +332,9 @@ Result<Look> Capture::look(const KeyJob& job, bool last) {
     if (entry) {
       seen.moved = true;
       if (!last) return seen;
-      seen.unsettled.emplace(ErrorCode::unavailable, "it changes faster than it can be read");
+      seen.unsettled = job.listed_again
+                           ? Error(ErrorCode::corruption, "it is listed, and cannot be found")
+                           : Error(ErrorCode::unavailable, "it changes faster than it can be read");
     } else {
       TM_DO(check_lasting(entry.error()));
       seen.unsettled = entry.error();
@@ -368,6 +371,7 @@ Status Capture::look_again(KeyJob& job) {
   KeyListing listing(scope(), job.listed.key);
   TM_TRY(auto listed, listing.next());
   if (listed) {
+    job.listed_again = listed->versions == job.listed.versions;
     job.listed = *std::move(listed);
     return {};
   }
