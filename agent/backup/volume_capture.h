@@ -49,7 +49,7 @@ struct CaptureResult {
   std::vector<bool> changed_regions;
 };
 
-inline constexpr std::uint64_t kReadAheadBytes = 64 * kMiB;
+inline constexpr std::uint64_t kReadAheadBytes = 32 * kMiB;
 inline constexpr std::uint64_t kJobsMax = 4096;
 
 // Captures and uploads; everything that the new root reaches is durable at the store on success.
