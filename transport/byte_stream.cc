@@ -18,6 +18,7 @@ Result<short> ByteStream::wait(short events, std::optional<microseconds> stall) 
   static constexpr microseconds kLook = std::chrono::seconds(1);
   const microseconds stall_max = stall.value_or(stall_);
   int under_way = bytes_under_way();
+  if ((events & POLLIN) != 0) acknowledge_at_once(fd());
   microseconds moved = uptime();
   while (true) {
     const microseconds left = stall_max - (uptime() - moved);

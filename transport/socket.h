@@ -48,6 +48,10 @@ Result<Fd> connect_tcp(const std::string& host, std::uint16_t port, microseconds
                        const Event& cancel);
 
 void set_no_delay(int fd);
+// Has what arrives next acknowledged at once. A peer with Nagle's delay that writes an answer in
+// two pieces, as radosgw does, else sends the second one when this end's delayed acknowledgement
+// comes: 40 ms for each request. The kernel forgets it with the next bytes that are sent.
+void acknowledge_at_once(int fd);
 // "192.0.2.1:4711", for log lines.
 std::string peer_address(int fd);
 bool is_ip_address(const std::string& host);
