@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/crypto.h"
 #include "base/log.h"
@@ -35,6 +37,36 @@ int rename_noreplace(int from_directory, const char* from, int to_directory, con
   if (::linkat(from_directory, from, to_directory, to, 0) != 0) return -1;
   ::unlinkat(from_directory, from, 0);
   return 0;
+}
+
+void set_direct(int fd, bool on) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags >= 0) ::fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
+
+// Writes to a new file past the page cache, as far as whole blocks and the file system allow. A
+// store writes far more than it reads soon after: through the cache every pack would take the place
+// of something that is read, and on a machine whose memory is not all there yet (a virtual one)
+// each of the pages costs more than its copy. Less than kDirectBytesMin, which is what trees and
+// records are, is not worth it.
+Status write_new(int fd, ByteView data, std::uint64_t offset) {
+  constexpr std::size_t kDirectBytesMin = kMiB, kBlock = 4096;
+  std::size_t done = 0;
+  if (data.size() >= kDirectBytesMin && offset % kBlock == 0) {
+    const std::unique_ptr<void, decltype(&std::free)> block(
+        std::aligned_alloc(kBlock, kDirectBytesMin), &std::free);
+    set_direct(fd, block != nullptr);
+    while (block != nullptr && data.size() - done >= kBlock) {
+      const std::size_t size = std::min(kDirectBytesMin, (data.size() - done) / kBlock * kBlock);
+      std::memcpy(block.get(), data.data() + done, size);
+      const ByteView aligned(static_cast<const std::uint8_t*>(block.get()), size);
+      // Whatever it was, the way through the cache says the same again, or can do it.
+      if (!write_at(fd, aligned, offset + done)) break;
+      done += size;
+    }
+    set_direct(fd, false);
+  }
+  return write_at(fd, data.subspan(done), offset + done);
 }
 
 std::string parent_of(const std::string& name) {
@@ -105,7 +137,7 @@ class FileBackend::FileWriter final : public Backend::Writer {
   Status append_now(ByteView data) {
     if (data.size() > kBlobBytesMax - size_)
       return Error(ErrorCode::invalid_argument, name_ + ": larger than a blob may be");
-    TM_DO(write_at(file_->fd(), data, size_));
+    TM_DO(write_new(file_->fd(), data, size_));
     size_ += data.size();
     if (size_ - pushed_ < kWritebackBytes) return {};
     // A hint only: whatever fails here is found again by fsync.
@@ -152,7 +184,7 @@ Status FileBackend::create(std::string_view name, ByteView data) {
     return meet_existing(directory, leaf_of(blob), blob);
   }
   TM_TRY(auto file, TemporaryFile::make(*tree_));
-  TM_DO(write_at(file.fd(), data, 0));
+  TM_DO(write_new(file.fd(), data, 0));
   return publish(file, blob);
 }
 
