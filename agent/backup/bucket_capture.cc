@@ -30,7 +30,7 @@ struct KeyJob {
   ListedKey listed;
   std::vector<ObjectEntry> old;
   std::uint64_t cost = 0;
-  bool asked = true;  // `listed` is what the server lists; otherwise only the key
+  bool asked = true;          // `listed` is what the server lists; otherwise only the key
   bool listed_again = false;  // the same versions as the time before
 };
 using JobPtr = std::shared_ptr<KeyJob>;
@@ -94,6 +94,7 @@ class Capture {
   Status read_keys();
   Status read_key(KeyJob& job);
   Result<Look> look(const KeyJob& job, bool last);
+  Error why_never_read(const KeyJob& job, const ObjectEntry& version);
   Status check_lasting(const Error& error);
   Status look_again(KeyJob& job);
   void note_unsettled(const std::string& key, const Error& why);
@@ -332,9 +333,7 @@ Result<Look> Capture::look(const KeyJob& job, bool last) {
     if (entry) {
       seen.moved = true;
       if (!last) return seen;
-      seen.unsettled = job.listed_again
-                           ? Error(ErrorCode::corruption, "it is listed, and cannot be found")
-                           : Error(ErrorCode::unavailable, "it changes faster than it can be read");
+      seen.unsettled = why_never_read(job, version);
     } else {
       TM_DO(check_lasting(entry.error()));
       seen.unsettled = entry.error();
@@ -342,6 +341,19 @@ Result<Look> Capture::look(const KeyJob& job, bool last) {
     keep_older(job.old, version, seen.now);
   }
   return seen;
+}
+
+// An index can name what is not there: radosgw's does after a Complete and an Abort that met.
+Error Capture::why_never_read(const KeyJob& job, const ObjectEntry& version) {
+  if (job.listed_again) {
+    s3::Call call;
+    call.stop = stop_.get_token();
+    const auto there =
+        input_.client->head(input_.bucket, version.place.key, version.place.version_id, call);
+    if (!there && there.error().code() == ErrorCode::not_found)
+      return Error(ErrorCode::corruption, "it is listed, and cannot be found");
+  }
+  return Error(ErrorCode::unavailable, "it changes faster than it can be read");
 }
 
 // Success where the error is one of the object alone. A server that refuses everything refuses the

@@ -53,11 +53,11 @@ Status Inquirer::probe(Task& task) const {
   return {};
 }
 
-// For task[first..last], of which those of `kind` take the answer. What may be seen of an image from
-// its beginning is what it holds and what its ancestors hold; that an object of its own may hide
-// theirs is not looked at, which costs a read and no change. The oldest is asked first: an ancestor
-// can go while this runs once what it held was copied into its child, and the child, asked later,
-// then tells of it.
+// For task[first..last], of which those of `kind` take the answer. What may be seen of an image
+// from its beginning is what it holds and what its ancestors hold; that an object of its own may
+// hide theirs is not looked at, which costs a read and no change. The oldest is asked first: an
+// ancestor can go while this runs once what it held was copied into its child, and the child, asked
+// later, then tells of it.
 Status Inquirer::ask_run(Task& task, std::size_t first, std::size_t last, Ask kind,
                          const std::stop_token& stop) const {
   const std::uint64_t region_bytes = region_bytes_;
@@ -80,7 +80,8 @@ Status Inquirer::ask_run(Task& task, std::size_t first, std::size_t last, Ask ki
   };
   const std::uint64_t begin = task[first].region * region_bytes;
   const std::uint64_t end = task[last].region * region_bytes + planner_.length(task[last].region);
-  for (auto ancestor = ancestors_.rbegin(); from_start && ancestor != ancestors_.rend(); ++ancestor) {
+  for (auto ancestor = ancestors_.rbegin(); from_start && ancestor != ancestors_.rend();
+       ++ancestor) {
     const std::uint64_t shown_end = std::min(end, ancestor->shown_bytes);
     if (begin >= shown_end) continue;
     TM_DO(list_extents(*ancestor->image, nullptr, {begin, shown_end - begin}, sink, stop));

@@ -142,6 +142,20 @@ TEST_F(BucketBackupTest, AKeyThatNeverHoldsStillIsKeptAsThePointBeforeHasIt) {
             (std::vector<std::string>{"a: two", "hot: second", "hot too: never read"}));
 }
 
+TEST_F(BucketBackupTest, AKeyThatIsListedAndNotThereIsSaidToBeThat) {
+  put("a", "one");
+  put("lost", "first");
+  testing::S3Misdeed lost =
+      on_reading("lost", S3Fault::answer, testing::s3_error(404, "NoSuchKey"));
+  lost.when = [](const testing::S3Request& request) { return request.key == "lost"; };
+  server_.misbehave(lost);
+  const BackupReport report = back_up();
+  EXPECT_EQ(texts(report), (std::vector<std::string>{"a: one"}));
+  ASSERT_EQ(report.unsettled.named.size(), 1U);
+  EXPECT_EQ(report.unsettled.named[0].key, "lost");
+  EXPECT_EQ(report.unsettled.named[0].why.code(), ErrorCode::corruption);
+}
+
 TEST_F(BucketBackupTest, ARefusedVersionLeavesTheOthers) {
   must(client_->set_versioning(kBucket, true));
   put("a", "one");
