@@ -70,6 +70,10 @@ struct CephSettings {
 struct S3Config {
   std::string endpoint;  // "http://host:port" or "https://host:port", no slash at the end
   SecretRef access_key, secret_key;
+  std::filesystem::path ca_file;  // empty: the system's roots
+  std::string region = "us-east-1";
+  enum class Addressing { path, virtual_host } addressing = Addressing::path;
+  Duration list_every = std::chrono::hours(7 * 24);
   bool operator==(const S3Config&) const = default;
 };
 

@@ -69,6 +69,25 @@ ShapePtr<S3Config> s3_section() {
                {.sentence = "Where the secret key is found.",
                 .example = "/etc/tidemark/s3-secret",
                 .required = true});
+  section->add("ca_file", &S3Config::ca_file, path_of("a PEM file"),
+               {.sentence = "Roots that the gateway's certificate is held against.",
+                .derived = "the system's roots",
+                .example = "/etc/tidemark/rgw-ca.crt"});
+  section->add("region", &S3Config::region, plain_name("region"),
+               {.sentence = "The region that requests are signed for; radosgw takes any.",
+                .fallback = "us-east-1"});
+  section->add(
+      "addressing", &S3Config::addressing,
+      choice<S3Config::Addressing>({{"path", S3Config::Addressing::path},
+                                    {"virtual_host", S3Config::Addressing::virtual_host}}),
+      {.sentence = "Where requests name the bucket: in the path, or before the host's name, "
+                   "which the gateway has to know as its own (rgw_dns_name).",
+       .fallback = "path"});
+  section->add(
+      "list_every", &S3Config::list_every, duration("1h", "366d"),
+      {.sentence = "Where the gateway logs what changes in a bucket, how often it is listed "
+                   "all the same.",
+       .fallback = "7d"});
   return section;
 }
 

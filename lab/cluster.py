@@ -171,6 +171,8 @@ rgw data = {dir}/rgw
 log file = {dir}/log/$name.log
 admin socket = {run}/rgw.asok
 rgw frontends = beast endpoint=127.0.0.1:{rgw_port}
+# Hosts below this one name buckets.
+rgw dns name = localhost
 rgw thread pool size = 64
 rgw enable usage log = false
 rgw enable ops log = false

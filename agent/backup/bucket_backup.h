@@ -25,7 +25,7 @@ struct BucketBackupOptions {
   bool full = false;  // read every object again
   // How old the last listing may be where the log of the index is there: what index_log.h says that
   // the log cannot tell is found after so long.
-  std::chrono::hours list_every{7 * 24};
+  std::chrono::microseconds list_every = std::chrono::hours(7 * 24);
   int zstd_level = 1;
   BackupProgress* progress = nullptr;  // may be null
   std::stop_token stop;

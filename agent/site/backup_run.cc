@@ -164,6 +164,7 @@ Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgre
   BucketBackupOptions options;
   options.site = config_.site;
   options.full = full;
+  options.list_every = config_.s3->list_every;  // gateway() needs s3
   options.progress = progress;
   options.stop = stop_;
   return back_up_bucket(*client, job.asset.bucket(), *access->store, *keys, options, clock_);

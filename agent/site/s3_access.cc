@@ -8,6 +8,9 @@ namespace tidemark {
 Result<std::unique_ptr<s3::Client>> connect_s3(const S3Config& config) {
   s3::ClientOptions options;
   options.endpoint = config.endpoint;
+  options.region = config.region;
+  options.ca_file = config.ca_file;
+  options.virtual_host = config.addressing == S3Config::Addressing::virtual_host;
   options.credentials = [access = config.access_key,
                          secret = config.secret_key]() -> Result<s3::Credentials> {
     s3::Credentials credentials;

@@ -25,6 +25,10 @@ TEST(Example, DecodesEverySiteOption) {
   EXPECT_EQ(config.s3->endpoint, "http://rgw:8080");
   EXPECT_EQ(config.s3->access_key.file, "/etc/tidemark/s3-access");
   EXPECT_EQ(config.s3->secret_key.file, "/etc/tidemark/s3-secret");
+  EXPECT_EQ(config.s3->ca_file, "/etc/tidemark/rgw-ca.crt");
+  EXPECT_EQ(config.s3->region, "eu-central-1");
+  EXPECT_EQ(config.s3->addressing, S3Config::Addressing::virtual_host);
+  EXPECT_EQ(config.s3->list_every, hours(72));
 }
 
 TEST(Example, DecodesStoreAndPeers) {

@@ -33,6 +33,25 @@ class Buckets(BucketCase):
             s3.put_object(Bucket=bucket, Key=f"many/{number:04}", Body=self.random.randbytes(self.random.randrange(20000)))
         s3.put_object(Bucket=bucket, Key="large", Body=self.random.randbytes(9 * MIB + 17))
 
+    def test_buckets_named_in_the_host(self):
+        """As radosgw takes it: what it may take for a path is not there."""
+        self.fill("photos")
+        for site, name in ((self.pair.tokyo, "a"), (self.pair.osaka, "b")):
+            with open(site.config_path) as f:
+                text = f.read()
+            self.assertIn(self.users[name]["endpoint"], text)
+            with open(site.config_path, "w") as f:
+                f.write(text.replace(self.users[name]["endpoint"], f"http://localhost:{self.clusters[name].rgw_port}")
+                            .replace("s3: {", "s3: { addressing: virtual_host,"))
+        self.backup("photos")
+        self.restore("--to-bucket", "back")
+        self.assertEqual(self.content("b", "back"), self.content("a", "photos"))
+        for name in ("a", "b"):
+            log = os.path.join(self.clusters[name].dir, "log", "client.rgw.log")
+            with open(log, errors="replace") as f:
+                self.assertTrue(any('"GET /large ' in line or '"PUT /large' in line or '"POST /large' in line
+                                    for line in f), "no request for a key at the top of a host")
+
     def test_a_bucket_and_its_changes_come_back_on_another_gateway(self):
         s3 = self.s3["a"]
         self.fill("photos")
