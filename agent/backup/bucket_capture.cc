@@ -343,13 +343,15 @@ Result<Look> Capture::look(const KeyJob& job, bool last) {
   return seen;
 }
 
-// An index can name what is not there: radosgw's does after a Complete and an Abort that met.
+// An index can name what is not there: radosgw's does after a Complete and an Abort that met. A
+// HEAD does not tell, as the object's own head can be all there is of it.
 Error Capture::why_never_read(const KeyJob& job, const ObjectEntry& version) {
   if (job.listed_again) {
+    s3::GetOptions options;
+    options.version_id = version.place.version_id;
     s3::Call call;
     call.stop = stop_.get_token();
-    const auto there =
-        input_.client->head(input_.bucket, version.place.key, version.place.version_id, call);
+    const auto there = input_.client->get(input_.bucket, version.place.key, options, call);
     if (!there && there.error().code() == ErrorCode::not_found)
       return Error(ErrorCode::corruption, "it is listed, and cannot be found");
   }
