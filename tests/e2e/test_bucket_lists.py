@@ -76,7 +76,7 @@ class Lists(BucketCase):
         gateway.in_threads(lambda n: self.s3["a"].put_object(
             Bucket="photos", Key=f"{n % 3}/{n:05}", Body=os.urandom(200)), range(KEYS))
         misdeeds, gave_up, points, states = {}, {"backup": 0, "restore": 0}, [], {}
-        for number in range(rounds(3)):
+        for number in range(rounds(2)):
             self.change("photos", 60)
             state = self.entries("a", "photos")
             lists, others = RATES[number % len(RATES)]
@@ -108,7 +108,7 @@ class Lists(BucketCase):
             self.assertEqual(self.entries("b", f"again-{number}"), states[id])
         self.verify()
         self.assertGreater(misdeeds["lists"], 0)
-        print(f"{rounds(3)} rounds, misdeeds {misdeeds}; gave up {gave_up}; 0 entries dropped, 0 wrong restores",
+        print(f"{rounds(2)} rounds, misdeeds {misdeeds}; gave up {gave_up}; 0 entries dropped, 0 wrong restores",
               file=sys.stderr)
 
     def in_order(self, points):
