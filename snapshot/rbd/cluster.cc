@@ -72,8 +72,8 @@ Status set_options(rados_t rados, const CephConfig& config) {
       // Volumes are read and written once, in large pieces: a cache would only copy.
       {"rbd_cache", "false"},
       {"rbd_parent_cache_enabled", "false"},
-      // Ours stay as they are until a write is done, which is what this asks for.
-      {"rbd_disable_zero_copy_writes", "false"},
+      // Without the copy librbd 16.2 never ends a write that it refuses, to a read-only image, say.
+      {"rbd_disable_zero_copy_writes", "true"},
       {"rbd_concurrent_management_ops", "32"},
       // Our own log tells what fails; the library's must not reach stderr or the file system.
       {"log_to_stderr", "false"},
