@@ -226,6 +226,32 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
+// A file system that can go past the page cache and, where there is one, one that cannot.
+TEST(FileBackend, LargeBlobsOfAnySizeAreWhatWasWritten) {
+  for (const fs::path& place : {fs::temp_directory_path(), fast_directory()}) {
+    const TestDirectory directory(place);
+    const auto backend = open_at(directory.path() / "store");
+    for (const std::size_t size : {kMiB - 1, kMiB, kMiB + 1, 3 * kMiB + 4095, 4 * kMiB + 4097}) {
+      Bytes data(size);
+      for (std::size_t i = 0; i < size; ++i) data[i] = static_cast<std::uint8_t>(i * 31 + i / 4096);
+      const std::string name = "packs/" + std::to_string(size);
+      ASSERT_TRUE(backend->create(name, data));
+      const auto whole = backend->read(name, 0, size);
+      ASSERT_TRUE(whole);
+      EXPECT_TRUE(std::ranges::equal(*whole, data)) << place << ' ' << size;
+      // In pieces: the second one begins within a block.
+      const auto writer = backend->writer(name + "-streamed");
+      ASSERT_TRUE(writer);
+      ASSERT_TRUE((*writer)->append(ByteView(data).first(size - 100)));
+      ASSERT_TRUE((*writer)->append(data));
+      ASSERT_TRUE((*writer)->commit());
+      const auto tail = backend->read(name + "-streamed", size - 100, size);
+      ASSERT_TRUE(tail);
+      EXPECT_TRUE(std::ranges::equal(*tail, data)) << place << ' ' << size;
+    }
+  }
+}
+
 TEST(FileBackend, AFullDiskIsAnErrorThatLeavesNothingBehind) {
   const SmallDisk disk("size=8m");
   if (!disk.mounted()) GTEST_SKIP() << "mounting is not permitted";
