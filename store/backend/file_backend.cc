@@ -24,6 +24,8 @@ constexpr unsigned kFileMode = 0600;
 // While a blob streams in, the disk is kept busy with what has come so far; else the final fsync
 // would have everything to write at once.
 constexpr std::uint64_t kWritebackBytes = 4 * kMiB;
+// The kernel is told of a read of this much as a whole.
+constexpr std::size_t kReadAtOnceBytes = 256 * kKiB;
 
 Status sync_descriptor(int fd, const std::string& what) {
   if (::fsync(fd) != 0) return errno_error(errno, "fsync " + what);
@@ -288,6 +290,10 @@ Result<Bytes> FileBackend::read(std::string_view name, std::uint64_t offset, std
   // Before anything is allocated: the size may come from a damaged index.
   if (offset > blob.size_bytes || size > blob.size_bytes - offset)
     return Error(ErrorCode::corruption, std::string(name) + ": ends before what was to be read");
+  // Else the kernel reads ahead in small steps, each of which waits for the disk.
+  if (size >= kReadAtOnceBytes)
+    ::posix_fadvise(blob.fd->get(), static_cast<off_t>(offset), static_cast<off_t>(size),
+                    POSIX_FADV_WILLNEED);
   auto bytes = read_at(blob.fd->get(), offset, size);
   if (!bytes) return std::move(bytes).error().context(name);
   return bytes;
