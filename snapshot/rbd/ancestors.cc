@@ -19,16 +19,8 @@ Result<std::unique_ptr<RbdImage::Impl>> open_parent(const RbdImage::Impl& child,
   impl->cluster = child.cluster;
   impl->name = parent.name;
   TM_TRY(impl->io, IoContext::open(*child.cluster, parent.pool_id, parent.name.ns));
-  rbd_image_t opened = nullptr;
-  // By id: a parent in the trash has no name any more. Format 1 knows names only.
-  int result = parent.image_id.empty()
-                   ? rbd_open_read_only(impl->io.get(), parent.name.image.c_str(), &opened, nullptr)
-                   : rbd_open_by_id_read_only(impl->io.get(), parent.image_id.c_str(), &opened,
-                                              nullptr);
-  if (result >= 0) {
-    impl->image = RbdHandle(opened);
-    result = rbd_snap_set_by_id(opened, parent.snapshot_id);
-  }
+  int result = rbd_open_as(impl->io, parent.image_id, parent.name.image, impl->image);
+  if (result >= 0) result = rbd_snap_set_by_id(impl->image.get(), parent.snapshot_id);
   if (result == -ENOENT) {
     return Error(ErrorCode::refused, doing + ": it is gone")
         .with_hint("a clone that is being flattened can be captured afterwards");
@@ -50,9 +42,8 @@ Result<std::vector<Ancestor>> open_ancestors(RbdImage::Impl& image) {
     shown = std::min(shown, parent.overlap);
     if (parent.identity.empty() || shown == 0) return ancestors;
     if (ancestors.size() == kDepthMax) {
-      return Error(ErrorCode::unsupported,
-                   fmt::format("{} is a clone of more than {} generations", image.text(),
-                               kDepthMax))
+      return Error(ErrorCode::unsupported, fmt::format("{} is a clone of more than {} generations",
+                                                       image.text(), kDepthMax))
           .with_hint("flatten it, or one of its parents");
     }
     TM_TRY(auto opened, open_parent(*child, parent));

@@ -49,13 +49,9 @@ bool ImageFacts::object_maps_usable() const {
 Result<ImageFacts> read_facts(RbdImage::Impl& newer, const std::string& image_id,
                               std::optional<std::uint64_t> base_id) {
   const SignalsBlocked signals;
-  rbd_image_t opened = nullptr;
-  // By id: an image that was renamed is still the same one. Format 1 knows names only.
-  int result = image_id.empty()
-                   ? rbd_open_read_only(newer.io.get(), newer.name.image.c_str(), &opened, nullptr)
-                   : rbd_open_by_id_read_only(newer.io.get(), image_id.c_str(), &opened, nullptr);
+  RbdHandle image;
+  int result = rbd_open_as(newer.io, image_id, newer.name.image, image);
   if (result < 0) return rbd_error(result, fmt::format("open {}", newer.name.text()));
-  const RbdHandle image(opened);
   ImageFacts facts;
   facts.image_id = image_id;
   result = rbd_get_features(image.get(), &facts.features);

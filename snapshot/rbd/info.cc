@@ -151,6 +151,15 @@ bool ImageInfo::object_map_usable() const {
   return (features & kNeeded) == kNeeded && (flags & kInvalid) == 0;
 }
 
+int rbd_open_as(const IoContext& io, const std::string& id, const std::string& name,
+                RbdHandle& into) {
+  rbd_image_t image = nullptr;
+  const int result = id.empty() ? rbd_open_read_only(io.get(), name.c_str(), &image, nullptr)
+                                : rbd_open_by_id_read_only(io.get(), id.c_str(), &image, nullptr);
+  if (result >= 0) into = RbdHandle(image);
+  return result;
+}
+
 Result<std::string> rbd_image_id(rbd_image_t image) {
   std::array<char, 256> id{};
   const int result = rbd_get_id(image, id.data(), id.size() - 1);

@@ -106,6 +106,10 @@ struct RbdImage::Impl {
   std::string text() const;
 };
 
+// Opens an image read-only by its id, which lasts through renames and in the trash, or, where that
+// is empty (format 1 knows none), by its name. Librbd's result.
+int rbd_open_as(const IoContext& io, const std::string& id, const std::string& name,
+                RbdHandle& into);
 Result<std::string> rbd_image_id(rbd_image_t image);
 Result<std::vector<SnapshotInfo>> rbd_snapshots(rbd_image_t image);
 // True for a snapshot that was deleted but lives on until its clones are gone, or that is being
