@@ -46,28 +46,33 @@ void set_direct(int fd, bool on) {
   if (flags >= 0) ::fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT);
 }
 
-// Writes to a new file past the page cache, as far as whole blocks and the file system allow. A
-// store writes far more than it reads soon after: through the cache every pack would take the place
-// of something that is read, and on a machine whose memory is not all there yet (a virtual one)
-// each of the pages costs more than its copy. Less than kDirectBytesMin, which is what trees and
-// records are, is not worth it.
-Status write_new(int fd, ByteView data, std::uint64_t offset) {
-  constexpr std::size_t kDirectBytesMin = kMiB, kBlock = 4096;
+// Writes whole blocks past the page cache, as far as the file system allows. How many bytes it got.
+std::size_t write_blocks(int fd, ByteView data, std::uint64_t offset) {
+  constexpr std::size_t kBlock = 4096, kStep = kMiB;
+  const std::unique_ptr<void, decltype(&std::free)> block(std::aligned_alloc(kBlock, kStep),
+                                                          &std::free);
+  if (block == nullptr || offset % kBlock != 0) return 0;
   std::size_t done = 0;
-  if (data.size() >= kDirectBytesMin && offset % kBlock == 0) {
-    const std::unique_ptr<void, decltype(&std::free)> block(
-        std::aligned_alloc(kBlock, kDirectBytesMin), &std::free);
-    set_direct(fd, block != nullptr);
-    while (block != nullptr && data.size() - done >= kBlock) {
-      const std::size_t size = std::min(kDirectBytesMin, (data.size() - done) / kBlock * kBlock);
-      std::memcpy(block.get(), data.data() + done, size);
-      const ByteView aligned(static_cast<const std::uint8_t*>(block.get()), size);
-      // Whatever it was, the way through the cache says the same again, or can do it.
-      if (!write_at(fd, aligned, offset + done)) break;
-      done += size;
-    }
-    set_direct(fd, false);
+  set_direct(fd, true);
+  while (data.size() - done >= kBlock) {
+    const std::size_t size = std::min(kStep, (data.size() - done) / kBlock * kBlock);
+    std::memcpy(block.get(), data.data() + done, size);
+    const ByteView aligned(static_cast<const std::uint8_t*>(block.get()), size);
+    // Whatever it was, the way through the cache says the same again, or can do it.
+    if (!write_at(fd, aligned, offset + done)) break;
+    done += size;
   }
+  set_direct(fd, false);
+  return done;
+}
+
+// Writes to a new file, and much at once past the page cache. A store writes far more than it reads
+// soon after: through the cache every pack would take the place of something that is read, and on a
+// machine whose memory is not all there yet (a virtual one) each of the pages costs more than its
+// copy. Trees and records are less than it is worth.
+Status write_new(int fd, ByteView data, std::uint64_t offset) {
+  constexpr std::size_t kDirectBytesMin = kMiB;
+  const std::size_t done = data.size() < kDirectBytesMin ? 0 : write_blocks(fd, data, offset);
   return write_at(fd, data.subspan(done), offset + done);
 }
 
