@@ -47,8 +47,8 @@ int hold_lock(Backend& backend, const std::string& owner) {
   return (*lock)->held() ? 0 : 1;
 }
 
-Bytes random_data(std::mt19937_64& random, std::size_t size_max) {
-  Bytes data(random() % size_max);
+Bytes random_data(std::mt19937_64& random, std::size_t size_min, std::size_t size_max) {
+  Bytes data(size_min + random() % (size_max - size_min));
   for (auto& byte : data) byte = static_cast<std::uint8_t>(random());
   return data;
 }
@@ -57,7 +57,7 @@ Bytes random_data(std::mt19937_64& random, std::size_t size_max) {
 // number that only grows; every fourth point is removed again.
 Status commit_some(Backend& backend, unsigned thread, std::mt19937_64& random,
                    std::uint64_t round) {
-  const Bytes pack = random_data(random, 300000);
+  const Bytes pack = random_data(random, 0, 300000);
   const std::string pack_hash = sha256(pack).hex();
   const std::string pack_name = "packs/" + pack_hash.substr(0, 2) + "/" + pack_hash;
   TM_TRY(auto writer, backend.writer(pack_name));
@@ -66,7 +66,8 @@ Status commit_some(Backend& backend, unsigned thread, std::mt19937_64& random,
   TM_DO(writer->commit());
   say("put " + pack_name);
 
-  const Bytes point = random_data(random, 2000);
+  // Not so small that another one is the same: points are never created twice.
+  const Bytes point = random_data(random, 16, 2000);
   const std::string point_name = "points/" + sha256(point).hex();
   TM_DO(backend.create(point_name, point));
   say("put " + point_name);
