@@ -27,6 +27,8 @@ Result<std::unique_ptr<s3::Client>> connect(Command& command, const Arguments& a
     config.endpoint = arguments.s3_endpoint;
     config.access_key = file_ref(arguments.s3_access_key_file);
     config.secret_key = file_ref(arguments.s3_secret_key_file);
+    config.ca_file = arguments.s3_ca_file;
+    if (!arguments.s3_region.empty()) config.region = arguments.s3_region;
     return connect_s3(config);
   }
   if (!command.globals.store_url.empty())
@@ -159,6 +161,10 @@ void add_bucket_restore_options(CLI::App& restore, Arguments& arguments) {
                      "the gateway's URL, instead of the configuration's");
   restore.add_option("--s3-access-key-file", arguments.s3_access_key_file, "with --s3-endpoint");
   restore.add_option("--s3-secret-key-file", arguments.s3_secret_key_file, "with --s3-endpoint");
+  restore.add_option("--s3-ca-file", arguments.s3_ca_file,
+                     "with --s3-endpoint: roots for its certificate; the system's unless given");
+  restore.add_option("--s3-region", arguments.s3_region,
+                     "with --s3-endpoint: the region to sign for; us-east-1 unless given");
 }
 
 Result<int> restore_bucket(Command& command, StoreAccess& access, PointRow row,

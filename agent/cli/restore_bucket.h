@@ -9,7 +9,8 @@ struct BucketRestoreArguments {
   std::string to_bucket, to_dir;
   std::string prefix, key, version;
   bool delete_extra = false, versions = false;
-  std::string s3_endpoint, s3_access_key_file, s3_secret_key_file;  // instead of the configuration
+  // Instead of the configuration.
+  std::string s3_endpoint, s3_access_key_file, s3_secret_key_file, s3_ca_file, s3_region;
 
   bool any_target() const { return !to_bucket.empty() || !to_dir.empty(); }
   // Whether something was asked that only buckets have.

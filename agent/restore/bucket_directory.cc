@@ -57,6 +57,8 @@ std::string manifest_line(const std::vector<std::string>& path, const ObjectEntr
 
 Result<Fd> open_at(int directory, const std::string& name, int flags) {
   Fd fd(::openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd && errno == ELOOP)
+    return Error(ErrorCode::refused, "a link lies where '" + name + "' belongs");
   if (!fd) return errno_error(errno, "open " + name);
   return fd;
 }
@@ -204,7 +206,10 @@ Status DirectoryRestore::run() {
       return {};
     });
   TM_DO(open_root());
-  TM_DO(write_files());
+  if (auto written = write_files(); !written) {
+    ::unlinkat(root_.get(), kManifestTemporary, 0);  // what is there is told by the files alone
+    return written;
+  }
   if (::fsync(manifest_.get()) != 0 ||
       ::renameat(root_.get(), kManifestTemporary, root_.get(), kManifestName.data()) != 0)
     return errno_error(errno, "write the manifest");

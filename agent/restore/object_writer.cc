@@ -193,7 +193,8 @@ Result<std::optional<s3::PutResult>> ObjectWriter::landed(const std::string& key
   return found;
 }
 
-// Where an answer was lost, looks whether the version is there before it makes another.
+// Where an answer was lost, looks whether the version is there before it makes another. A server that
+// does not say that either is gone: the client has waited for it as long as it does.
 Result<s3::PutResult> ObjectWriter::until_clear(const std::string& key, bool marker,
                                                 const std::string& etag, const Newest& newest,
                                                 const Attempt& attempt) {
@@ -201,7 +202,8 @@ Result<s3::PutResult> ObjectWriter::until_clear(const std::string& key, bool mar
     auto result = attempt();
     if (result || !bucket_.versioned || !result.error().retryable()) return result;
     auto found = landed(key, marker, etag, newest);
-    if (found && *found) return **std::move(found);
+    if (!found) return result;
+    if (*found) return **std::move(found);
     if (tries == kAttemptsMax || !sleep_for(stop_, kBackoff * (1 << tries))) return result;
   }
 }
