@@ -27,10 +27,10 @@ namespace tidemark {
 // A point as the catalog knows it: the committed record, and what was decided about it since.
 struct PointRow {
   CommittedPoint point;
-  Digest record_hash;                       // SHA-256 of the record's blob
+  Digest record_hash;  // SHA-256 of the record's blob
   bool pinned = false;
-  std::optional<Timestamp> deleted;         // dropped by an operator; kept until the grace is over
-  std::optional<Timestamp> verified;        // last time that all of it was read and found good
+  std::optional<Timestamp> deleted;   // dropped by an operator; kept until the grace is over
+  std::optional<Timestamp> verified;  // last time that all of it was read and found good
 };
 
 struct ChunkRow {
@@ -43,7 +43,8 @@ struct PackRow {
   PackId id;
   std::uint64_t size_bytes = 0;
   std::uint32_t entries = 0;
-  bool damaged = false;  // its bytes were found to differ from its name
+  bool damaged = false;      // its bytes were found to differ from its name
+  std::uint64_t number = 0;  // the catalog's own short name for it; never given twice
 };
 
 // An open upload. It protects the packs that it wrote or was told of from garbage collection.
@@ -51,7 +52,7 @@ struct SessionRow {
   SessionId id;
   std::string site, asset;
   PointId parent;
-  std::uint64_t fence = 0;     // grows with each session of an asset; an older one may not commit
+  std::uint64_t fence = 0;  // grows with each session of an asset; an older one may not commit
   Timestamp opened, renewed;
   std::uint64_t stored_bytes = 0;
 };
@@ -67,6 +68,19 @@ struct JournalEntry {
 
 struct CatalogStats {
   std::uint64_t points = 0, packs = 0, pack_bytes = 0, chunks = 0, nodes = 0, plain_bytes = 0;
+};
+
+// The catalog as it was at one moment, whatever is written to it later. Used by one thread; must
+// not outlive the catalog.
+class CatalogView {
+ public:
+  virtual ~CatalogView() = default;
+  // Every chunk and node, in the order of their ids; `pack` is the number of the pack it lies in.
+  virtual Status each_chunk(const std::function<Status(const ChunkId&, std::uint64_t pack,
+                                                       std::uint32_t stored_size)>& each) = 0;
+  virtual Status each_pack(const std::function<Status(const PackRow&)>& each) = 0;
+  // Deleted ones included, in the order of their sequence.
+  virtual Status each_point(const std::function<Status(const PointRow&)>& each) = 0;
 };
 
 class Catalog {
@@ -92,6 +106,12 @@ class Catalog {
   // asset sends them again.
   virtual Status mark_pack_damaged(const PackId& id) = 0;
   virtual Status each_pack(const std::function<Status(const PackRow&)>& each) = 0;
+  // Forgets packs and those of `chunks` that lie in them, in one synced batch: what is not among
+  // `chunks` must not lie in any. Closed marks are void from then on. Packs that are not known are
+  // passed over.
+  virtual Status drop_packs(std::span<const PackId> packs, std::span<const ChunkId> chunks) = 0;
+
+  virtual Result<std::unique_ptr<CatalogView>> view() = 0;
 
   // --- points
   // Makes the point exist: one synced batch with the point, its place in time, the closed marks of
@@ -117,6 +137,9 @@ class Catalog {
   virtual Status set_deleted(const PointId& id, std::optional<Timestamp> deleted,
                              Timestamp now) = 0;
   virtual Status set_verified(const PointId& id, Timestamp when) = 0;
+  // Forgets a point. `refused` unless it is marked as deleted, and of the newest point of all,
+  // which the next one links to. Success where it is not known.
+  virtual Status drop_point(const PointId& id, Timestamp now) = 0;
 
   // --- sessions
   // Stores a new session with the next fence of its asset, which is returned in the row.

@@ -209,8 +209,9 @@ Status Rebuilder::restore_points() {
     TM_DO(restore_point(blob));
     advance("points", blobs.size());
   }
+  // A deleted point's mark goes last when it is dropped.
   for (const auto& [id, marks] : marks_)
-    find("a mark names point " + id.hex() + ", which is not there");
+    if (marks.pinned) find("a mark names point " + id.hex() + ", which is not there");
   return {};
 }
 
@@ -266,11 +267,26 @@ Status Rebuilder::restore_point(const BlobInfo& blob) {
   return {};
 }
 
+Result<ExpiredPoints> Rebuilder::read_expired() {
+  auto expired = read_expired_points(backend_);
+  if (expired || !is_damage(expired.error())) return expired;
+  find(expired.error().message());
+  return ExpiredPoints();
+}
+
 Status Rebuilder::check_chain() {
+  TM_TRY(const ExpiredPoints expired, read_expired());
   std::ranges::sort(chain_, {},
                     [](const ChainLink& link) { return std::pair(link.sequence, link.id); });
   ChainLink last;  // number 0, with the null hash that the first point refers to
   for (const ChainLink& link : chain_) {
+    if (expired.contains(link.sequence)) continue;  // about to be dropped
+    // What the list says of dropped points stands in for their records.
+    if (const ExpiredRange* gone = expired.starting_at(last.sequence + 1);
+        gone != nullptr && gone->previous == last.hash) {
+      last.sequence = gone->last;
+      last.hash = gone->hash;
+    }
     const std::string name =
         "point " + link.id.hex() + " (number " + std::to_string(link.sequence) + ")";
     if (link.sequence == last.sequence) {

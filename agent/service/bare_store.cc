@@ -173,5 +173,6 @@ Status BareStore::abandon(const UploadSession&) { return read_only(); }
 Status BareStore::set_pinned(const PointId&, bool) { return read_only(); }
 Status BareStore::remove(const PointId&) { return read_only(); }
 Status BareStore::set_verified(const PointId&) { return read_only(); }
+Result<CollectReport> BareStore::collect(const CollectRequest&) { return read_only(); }
 
 }  // namespace tidemark

@@ -36,6 +36,7 @@ class BareStore final : public PointStore {
   Status set_pinned(const PointId&, bool) override;
   Status remove(const PointId&) override;
   Status set_verified(const PointId&) override;
+  Result<CollectReport> collect(const CollectRequest&) override;
 
  private:
   explicit BareStore(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}

@@ -105,4 +105,35 @@ Error error_from_json(std::string_view text, const std::string& fallback) {
   return Error(error_code_from(text_at("code")), text_at("message")).with_hint(text_at("hint"));
 }
 
+namespace {
+
+constexpr std::pair<const char*, std::uint64_t CollectReport::*> kCollectFields[] = {
+    {"points_dropped", &CollectReport::points_dropped},
+    {"packs", &CollectReport::packs},
+    {"pack_bytes", &CollectReport::pack_bytes},
+    {"live_bytes", &CollectReport::live_bytes},
+    {"packs_removed", &CollectReport::packs_removed},
+    {"bytes_removed", &CollectReport::bytes_removed},
+    {"packs_waiting", &CollectReport::packs_waiting},
+    {"bytes_waiting", &CollectReport::bytes_waiting},
+    {"orphans", &CollectReport::orphans},
+    {"duration_ms", &CollectReport::duration_ms},
+};
+
+}  // namespace
+
+nlohmann::json collect_report_json(const CollectReport& report) {
+  nlohmann::json json;
+  for (const auto& [name, field] : kCollectFields) json[name] = report.*field;
+  return json;
+}
+
+CollectReport collect_report_from_json(const nlohmann::json& json) {
+  CollectReport report;
+  for (const auto& [name, field] : kCollectFields)
+    if (const auto it = json.find(name); it != json.end() && it->is_number_unsigned())
+      report.*field = it->get<std::uint64_t>();
+  return report;
+}
+
 }  // namespace tidemark

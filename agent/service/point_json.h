@@ -27,4 +27,8 @@ Result<nlohmann::json> parse_json(std::string_view text);
 nlohmann::json error_json(const Error& error);
 Error error_from_json(std::string_view text, const std::string& fallback);
 
+// What a collection did, and back: what is absent there is 0.
+nlohmann::json collect_report_json(const CollectReport& report);
+CollectReport collect_report_from_json(const nlohmann::json& json);
+
 }  // namespace tidemark

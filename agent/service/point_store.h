@@ -10,10 +10,12 @@
 // again.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +54,24 @@ struct DamagedRecord {
   std::string message;
 };
 
+// Garbage collection (docs/operations.md). What nothing reaches is marked first; it goes when a
+// later collection, at least `grace` after the mark, finds the same.
+struct CollectRequest {
+  std::chrono::microseconds grace = std::chrono::hours(24);
+  bool dry_run = false;  // looks, marks nothing and removes nothing
+  std::stop_token stop;
+  std::function<void()> on_step;  // called between any two steps, with nothing locked; may be empty
+};
+struct CollectReport {
+  std::uint64_t points_dropped = 0;         // deleted ones whose grace is over
+  std::uint64_t packs = 0, pack_bytes = 0;  // found in the store
+  std::uint64_t live_bytes = 0;             // of chunks and nodes that points reach
+  std::uint64_t packs_removed = 0, bytes_removed = 0;
+  std::uint64_t packs_waiting = 0, bytes_waiting = 0;  // unreached, their grace is not over
+  std::uint64_t orphans = 0;                           // of both: packs the catalog did not know
+  std::uint64_t duration_ms = 0;
+};
+
 class PointStore {
  public:
   virtual ~PointStore() = default;
@@ -86,6 +106,9 @@ class PointStore {
   virtual Status remove(const PointId& id) = 0;
   virtual Status set_verified(const PointId& id) = 0;
   virtual Result<CatalogStats> stats() = 0;
+  // `refused` while another collection runs, where the store's clock cannot be trusted, and where a
+  // tree cannot be followed: nothing is removed then.
+  virtual Result<CollectReport> collect(const CollectRequest& request) = 0;
 };
 
 // The newest point of an asset, by the store's order; nothing where it has none.

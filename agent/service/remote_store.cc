@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{200};
 constexpr std::chrono::milliseconds kLongestPause{5000};
+constexpr std::chrono::milliseconds kCollectionPoll{500};
 
 std::string session_target(const UploadSession& session, std::string_view verb) {
   return "/v1/sessions/" + session.id.hex() + "/" + std::string(verb) +
@@ -172,6 +173,25 @@ Result<CatalogStats> RemoteStore::stats() {
   stats.nodes = count_at(json, "nodes");
   stats.plain_bytes = count_at(json, "plain_bytes");
   return stats;
+}
+
+// Started there, and asked about until it has ended: it takes longer than a request may.
+Result<CollectReport> RemoteStore::collect(const CollectRequest& request) {
+  const std::string target = "/v1/gc?grace_us=" + std::to_string(request.grace.count()) +
+                             (request.dry_run ? "&dry_run=1" : "");
+  TM_TRY(const Bytes started, call("POST", target, {}));
+  TM_TRY(const auto answer, parse_json(as_text(started)));
+  const std::uint64_t number = count_at(answer, "number");
+  while (sleep_for(request.stop, kCollectionPoll)) {
+    TM_TRY(const Bytes body, call("GET", "/v1/gc", {}));
+    TM_TRY(const auto state, parse_json(as_text(body)));
+    if (count_at(state, "number") != number)
+      return Error(ErrorCode::unavailable, "the store's agent was started again meanwhile");
+    if (state.value("running", nlohmann::json(false)) == nlohmann::json(true)) continue;
+    if (state.contains("error")) return error_from_json(as_text(body), "the collection failed");
+    return collect_report_from_json(state);
+  }
+  return Error(ErrorCode::cancelled, "interrupted; the collection goes on at the store");
 }
 
 }  // namespace tidemark

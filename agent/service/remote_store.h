@@ -39,6 +39,7 @@ class RemoteStore final : public PointStore {
   Status remove(const PointId& id) override;
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
+  Result<CollectReport> collect(const CollectRequest& request) override;
 
  private:
   explicit RemoteStore(Options options) : options_(std::move(options)) {}

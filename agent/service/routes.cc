@@ -130,6 +130,7 @@ Result<HttpResponse> StoreApi::route(HttpRequest& request) {
   if (get && request.path == "/v1/point") return find_point(request);
   if (post && request.path == "/v1/points") return begin(request);
   if (post && request.path == "/v1/locate") return locate(request);
+  if ((get || post) && request.path == "/v1/gc") return collect(request);
   if (get && parts.size() == 3 && parts[1] == "packs") return read_pack(request, parts[2]);
   if (parts.size() >= 4 && parts[1] == "sessions") return in_session(request, parts);
   if (post && parts.size() == 4 && parts[1] == "points") return administer(request, parts);
@@ -250,13 +251,40 @@ Result<HttpResponse> StoreApi::read_pack(const HttpRequest& request, const std::
   return response;
 }
 
+Status StoreApi::check_own_site(const HttpRequest& request) const {
+  if (request.peer_site == policy_.own_site) return {};
+  return Error(ErrorCode::permission_denied, "only the store's own site may do this")
+      .with_hint("run the command at site " + policy_.own_site);
+}
+
+// POST starts a collection, GET tells of the last one.
+Result<HttpResponse> StoreApi::collect(const HttpRequest& request) {
+  TM_DO(check_own_site(request));
+  if (request.method == "POST") {
+    CollectRequest wanted;
+    if (const std::string grace = query_at(request, "grace_us"); !grace.empty()) {
+      const auto us = number<std::int64_t>(grace);
+      if (!us || *us < 0) return Error(ErrorCode::invalid_argument, "'grace_us' is no duration");
+      wanted.grace = std::chrono::microseconds(*us);
+    }
+    wanted.dry_run = query_at(request, "dry_run") == "1";
+    TM_TRY(const std::uint64_t number, store_->start_collection(wanted));
+    return json_response(202, nlohmann::json{{"number", number}}.dump());
+  }
+  const StoreService::Collection state = store_->collection();
+  nlohmann::json json;
+  if (state.last)
+    json = *state.last ? collect_report_json(**state.last) : error_json(state.last->error());
+  json["number"] = state.number;
+  json["running"] = state.running;
+  return json_response(200, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
 Result<HttpResponse> StoreApi::administer(HttpRequest& request,
                                           const std::vector<std::string>& parts) {
   const auto id = PointId::from_hex(parts[2]);
   if (!id) return Error(ErrorCode::invalid_argument, "not a point's id");
-  if (request.peer_site != policy_.own_site)
-    return Error(ErrorCode::permission_denied, "only the store's own site may do this")
-        .with_hint("run the command at site " + policy_.own_site);
+  TM_DO(check_own_site(request));
   const std::string& verb = parts[3];
   if (verb == "pin")
     TM_DO(store_->set_pinned(*id, true));

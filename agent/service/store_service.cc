@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "agent/service/collector.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "base/text.h"
 #include "catalog/rebuild.h"
+#include "store/expired.h"
 #include "store/tree.h"
 
 namespace tidemark {
@@ -19,6 +21,8 @@ constexpr std::uint64_t kDescriptorBytesMax = 64 * kKiB;
 constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 256;
 constexpr std::size_t kNodeReadThreads = 8;
 constexpr std::chrono::minutes kSessionRenewal{5};
+// How far clocks may be apart before nothing is removed by them any more.
+constexpr std::chrono::microseconds kSkewMax = std::chrono::minutes(5);
 
 std::string mark_name(const PointId& id, const char* kind) {
   return "marks/" + id.hex() + "." + kind;
@@ -120,6 +124,8 @@ Result<std::unique_ptr<StoreService>> StoreService::open(
     std::unique_ptr<Backend> backend, const std::filesystem::path& catalog_directory,
     Clock& clock) {
   std::unique_ptr<StoreService> service(new StoreService(std::move(backend), clock));
+  service->started_ = clock.now();
+  service->started_uptime_ = clock.uptime();
   TM_TRY(service->descriptor_, read_descriptor(*service->backend_));
   TM_TRY(service->lock_, service->backend_->lock_writer(owner_text()));
   TM_DO(service->open_catalog(catalog_directory));
@@ -273,13 +279,13 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
   TM_DO(still_owner());
   TM_DO(check_name(site, "site"));
   TM_TRY(const AssetName name, AssetName::parse(asset));
+  std::lock_guard lock(commit_mutex_);
   if (!parent.is_null()) {
     TM_TRY(const auto row, catalog_->find_point(parent));
     if (!row) return Error(ErrorCode::not_found, "the parent point is not in this store");
     if (row->point.record.site != site || row->point.record.asset != asset)
       return Error(ErrorCode::invalid_argument, "the parent point is of another asset");
   }
-  std::lock_guard lock(commit_mutex_);
   TM_DO(settle());
   TM_DO(expire_sessions());
   TM_DO(close_sessions_of(name.text(), site));
@@ -313,6 +319,7 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
                                                 std::span<const ChunkId> ids) {
   if (ids.size() > kIdsPerCallMax) return Error(ErrorCode::invalid_argument, "too many ids");
   TM_TRY(const SessionRow row, live_session(upload));
+  const std::shared_lock gate(pin_gate_);
   TM_TRY(const auto found, catalog_->find_chunks(ids));
   std::vector<bool> out(ids.size());
   std::unordered_set<PackId, IdHash> packs;
@@ -322,10 +329,19 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
   }
   // What is called present must still be there at the commit.
   const std::vector<PackId> pins(packs.begin(), packs.end());
-  if (!pins.empty()) TM_DO(unless_ended(catalog_->pin_packs(row.id, pins)));
+  if (!pins.empty()) TM_DO(pin(row.id, pins));
   if (clock_.now() - row.renewed > kSessionRenewal)
     TM_DO(unless_ended(catalog_->renew_session(row.id, clock_.now(), 0)));
   return out;
+}
+
+// REQUIRES: pin_gate_ is held.
+Status StoreService::pin(const SessionId& session, std::span<const PackId> packs) {
+  TM_DO(unless_ended(catalog_->pin_packs(session, packs)));
+  if (!tracking_) return {};
+  const std::lock_guard lock(tracked_mutex_);
+  tracked_.insert(packs.begin(), packs.end());
+  return {};
 }
 
 Status StoreService::write_pack(const PackId& id, ByteView bytes) {
@@ -341,8 +357,12 @@ Status StoreService::write_pack(const PackId& id, ByteView bytes) {
 
 Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
   TM_TRY(const SessionRow row, live_session(upload));
-  TM_TRY(const auto known, catalog_->find_pack(id));
-  TM_DO(unless_ended(catalog_->pin_packs(row.id, std::span(&id, 1))));
+  std::optional<PackRow> known;
+  {
+    const std::shared_lock gate(pin_gate_);
+    TM_TRY(known, catalog_->find_pack(id));
+    TM_DO(pin(row.id, std::span(&id, 1)));
+  }
   if (known && !known->damaged)
     return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
   auto index = check_pack(bytes, id);
@@ -375,6 +395,12 @@ Status StoreService::set_aside(const PackId& id) {
 Status StoreService::add_saved(const PackId& id, ByteView bytes,
                                std::span<const PackEntry> entries) {
   TM_DO(still_owner());
+  // No session holds it: a collection that met it earlier as nobody's must not take it now.
+  const std::shared_lock gate(pin_gate_);
+  if (tracking_) {
+    const std::lock_guard lock(tracked_mutex_);
+    tracked_.insert(id);
+  }
   return keep_pack(id, bytes, entries);
 }
 
@@ -480,6 +506,7 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
     unsettled_ = record.id;
     return created.error();
   }
+  watch_clock_of(record);
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
   if (recorded) return point;
   // Where the batch was refused, nothing of it was written, and the next point will take the
@@ -585,6 +612,155 @@ Status StoreService::remove(const PointId& id) {
 
 Status StoreService::set_verified(const PointId& id) {
   return catalog_->set_verified(id, clock_.now());
+}
+
+// The source took its snapshot `duration_ms` ago by its own reckoning: both clocks have to agree on
+// when that was.
+void StoreService::watch_clock_of(const PointRecord& record) {
+  const auto end = record.time + std::chrono::milliseconds(record.duration_ms);
+  const auto skew = clock_.now() - end;
+  const bool agrees = skew < kSkewMax && skew > -kSkewMax;
+  if (!agrees && skewed_site_.empty())
+    log::warn("the clocks of {} and of this store differ by {}", record.site,
+              format_duration(skew < skew.zero() ? -skew : skew));
+  skewed_site_ = agrees ? std::string() : record.site;
+}
+
+Status StoreService::check_clock() {
+  const auto refuse = [](const std::string& why) {
+    return Error(ErrorCode::refused, "nothing is removed: " + why)
+        .with_hint("set the clock right; then start the agent again");
+  };
+  const auto drift = (clock_.now() - started_) - (clock_.uptime() - started_uptime_);
+  if (drift > kSkewMax || drift < -kSkewMax)
+    return refuse("the clock jumped by " + format_duration(drift < drift.zero() ? -drift : drift));
+  const std::lock_guard lock(commit_mutex_);
+  if (!skewed_site_.empty())
+    return refuse("the clocks of " + skewed_site_ + " and of this store differ");
+  TM_TRY(const auto last, catalog_->last_point());
+  if (last && last->point.received - clock_.now() > kSkewMax)
+    return refuse("the newest point is ahead of the clock");
+  return {};
+}
+
+Result<StoreService::Held> StoreService::begin_tracking() {
+  Held held;
+  const std::lock_guard lock(commit_mutex_);
+  TM_DO(expire_sessions());
+  const std::unique_lock gate(pin_gate_);
+  std::vector<SessionId> sessions;
+  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
+    sessions.push_back(row.id);
+    if (!row.parent.is_null()) held.parents.insert(row.parent);
+    return {};
+  }));
+  for (const SessionId& id : sessions)
+    TM_DO(catalog_->each_pinned_pack(id, [&](const PackId& pack) -> Status {
+      held.packs.insert(pack);
+      return {};
+    }));
+  tracking_ = true;
+  tracked_.clear();
+  return held;
+}
+
+void StoreService::end_tracking() {
+  const std::unique_lock gate(pin_gate_);
+  tracking_ = false;
+  tracked_.clear();
+}
+
+bool StoreService::is_tracked(const PackId& id) const {
+  const std::lock_guard lock(tracked_mutex_);
+  return tracked_.contains(id);
+}
+
+Result<std::vector<PackId>> StoreService::drop_packs(std::span<const PackId> packs,
+                                                     std::span<const ChunkId> chunks) {
+  const std::unique_lock gate(pin_gate_);
+  TM_DO(still_owner());
+  std::vector<PackId> dropped;
+  for (const PackId& id : packs)
+    if (!is_tracked(id)) dropped.push_back(id);
+  // Rows first: a pack that nobody knows is garbage, one that is known and gone is a loss.
+  TM_DO(catalog_->drop_packs(dropped, chunks));
+  for (const PackId& id : dropped) {
+    TM_DO(backend_->remove(pack_blob_name(id)));
+    TM_DO(backend_->remove(pack_mark_name(id)));
+  }
+  return dropped;
+}
+
+Result<std::uint64_t> StoreService::drop_points(std::span<const PointRow> points) {
+  const std::lock_guard lock(commit_mutex_);
+  const std::lock_guard decisions(decision_mutex_);
+  TM_DO(still_owner());
+  std::unordered_set<PointId, IdHash> parents;
+  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
+    parents.insert(row.parent);
+    return {};
+  }));
+  TM_TRY(const auto last, catalog_->last_point());
+  std::vector<PointRow> going;
+  for (const PointRow& point : points) {
+    TM_TRY(auto row, catalog_->find_point(point.point.record.id));
+    const bool stays = !row || !row->deleted || row->pinned ||
+                       parents.contains(point.point.record.id) ||
+                       row->point.sequence == last->point.sequence;
+    if (!stays) going.push_back(*std::move(row));
+  }
+  if (going.empty()) return std::uint64_t{0};
+  TM_TRY(ExpiredPoints expired, read_expired_points(*backend_));
+  for (const PointRow& row : going)
+    TM_DO(expired.add(row.point.sequence, row.point.previous, row.record_hash));
+  TM_DO(backend_->replace(ExpiredPoints::kBlobName, encode(expired)));
+  for (const PointRow& row : going) {
+    const PointId& id = row.point.record.id;
+    TM_DO(backend_->remove(point_blob_name(id)));
+    TM_DO(catalog_->drop_point(id, clock_.now()));
+    TM_DO(backend_->remove(mark_name(id, "deleted")));
+  }
+  return std::uint64_t{going.size()};
+}
+
+std::optional<PointId> StoreService::point_of_deleted_mark(std::string_view blob_name) {
+  constexpr std::string_view kPrefix = "marks/", kSuffix = ".deleted";
+  if (!blob_name.starts_with(kPrefix) || !blob_name.ends_with(kSuffix)) return std::nullopt;
+  blob_name.remove_prefix(kPrefix.size());
+  blob_name.remove_suffix(kSuffix.size());
+  return PointId::from_hex(blob_name);
+}
+
+Status StoreService::forget_deleted_mark(const PointId& id) {
+  const std::lock_guard decisions(decision_mutex_);
+  TM_TRY(const auto row, catalog_->find_point(id));
+  return row ? Status() : backend_->remove(mark_name(id, "deleted"));
+}
+
+Result<CollectReport> StoreService::collect(const CollectRequest& request) {
+  const std::unique_lock one(collect_mutex_, std::try_to_lock);
+  if (!one) return Error(ErrorCode::refused, "a collection is running already");
+  return Collector(*this, clock_, request).run();
+}
+
+Result<std::uint64_t> StoreService::start_collection(CollectRequest request) {
+  const std::lock_guard lock(collection_mutex_);
+  if (collection_.running) return Error(ErrorCode::refused, "a collection is running already");
+  collection_.running = true;
+  collect_thread_ = std::jthread([this, request](const std::stop_token& stop) mutable {
+    request.stop = stop;
+    auto done = collect(request);
+    if (!done) log::error("{}", done.error().describe());
+    const std::lock_guard ended(collection_mutex_);
+    collection_.running = false;
+    collection_.last = std::move(done);
+  });
+  return ++collection_.number;
+}
+
+StoreService::Collection StoreService::collection() const {
+  const std::lock_guard lock(collection_mutex_);
+  return collection_;
 }
 
 Result<CatalogStats> StoreService::stats() { return catalog_->stats(); }

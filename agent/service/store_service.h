@@ -16,7 +16,12 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <shared_mutex>
 #include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
 
 #include "agent/service/point_store.h"
 #include "base/clock.h"
@@ -64,12 +69,45 @@ class StoreService final : public PointStore {
   Status remove(const PointId& id) override;
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
+  Result<CollectReport> collect(const CollectRequest& request) override;
 
   // Marks a pack as damaged, on the backend and in the catalog: what it holds counts as absent,
   // also after a rebuild and without a catalog, until the pack is sent again. Idempotent.
   Status set_aside(const PackId& id);
   // Adds a pack of blobs that were saved out of damaged ones.
   Status add_saved(const PackId& id, ByteView bytes, std::span<const PackEntry> entries);
+
+  // A collection on a thread of its own. `refused` while another one runs.
+  struct Collection {
+    std::uint64_t number = 0;  // of those started so, by this process
+    bool running = false;
+    std::optional<Result<CollectReport>> last;  // how the last one ended
+  };
+  Result<std::uint64_t> start_collection(CollectRequest request);
+  Collection collection() const;
+
+  // --- for the collector (agent/service/collector.h), one at a time
+  // What sessions hold, and from now until end_tracking() every pack that is handed to one is
+  // noted.
+  struct Held {
+    std::unordered_set<PackId, IdHash> packs;
+    std::unordered_set<PointId, IdHash> parents;
+  };
+  Result<Held> begin_tracking();
+  void end_tracking();
+  bool is_tracked(const PackId& id) const;
+  // Takes packs out of the catalog, then off the backend; those that a session was handed meanwhile
+  // stay. The ones that went are returned. `chunks`: as of Catalog::drop_packs().
+  Result<std::vector<PackId>> drop_packs(std::span<const PackId> packs,
+                                         std::span<const ChunkId> chunks);
+  // Drops deleted points: a note of their links, the record, its row, its marks. Parents of open
+  // sessions and the newest point of all stay. The number that went is returned.
+  Result<std::uint64_t> drop_points(std::span<const PointRow> points);
+  // Removes the mark of a deleted point that is not there any more.
+  Status forget_deleted_mark(const PointId& id);
+  static std::optional<PointId> point_of_deleted_mark(std::string_view blob_name);
+  // `refused` where the clock went another way than time: nothing is removed by such a clock.
+  Status check_clock();
 
   // Whose session it is: the HTTP layer holds it against who asks.
   Result<SessionRow> session(const SessionId& id);
@@ -88,6 +126,8 @@ class StoreService final : public PointStore {
   Status expire_sessions();
   Status close_sessions_of(std::string_view asset, std::string_view site);
   Result<SessionRow> live_session(const UploadSession& session);
+  Status pin(const SessionId& session, std::span<const PackId> packs);
+  void watch_clock_of(const PointRecord& record);
   Status check_record(const PointRecord& record, const SessionRow& session);
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
@@ -111,6 +151,20 @@ class StoreService final : public PointStore {
   // that is known. Guarded by commit_mutex_.
   std::optional<PointId> unsettled_;
   std::atomic<bool> broken_{false};
+
+  // Held shared while sessions are told what is there and what they hold is noted, and alone while
+  // packs go: nobody is told of a pack that is about to go.
+  mutable std::shared_mutex pin_gate_;
+  bool tracking_ = false;                       // guarded by pin_gate_
+  mutable std::mutex tracked_mutex_;            // taken after pin_gate_
+  std::unordered_set<PackId, IdHash> tracked_;  // guarded by tracked_mutex_
+  std::mutex collect_mutex_;                    // one collection at a time
+  Timestamp started_;
+  std::chrono::microseconds started_uptime_{};
+  mutable std::mutex collection_mutex_;
+  Collection collection_;        // guarded by collection_mutex_
+  std::string skewed_site_;      // guarded by commit_mutex_
+  std::jthread collect_thread_;  // last: it uses the rest. Guarded by collection_mutex_
 };
 
 }  // namespace tidemark

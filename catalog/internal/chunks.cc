@@ -25,7 +25,7 @@ PackEntry entry_of(const ChunkId& id, const StoredChunk& row) {
 }
 
 PackRow pack_row(const PackId& id, const StoredPack& row) {
-  return {id, row.size_bytes, row.entries, row.damaged};
+  return {id, row.size_bytes, row.entries, row.damaged, row.number};
 }
 
 Status check_entries(const PackRow& pack, std::span<const PackEntry> entries) {
@@ -197,9 +197,45 @@ Status RocksCatalog::mark_pack_damaged(const PackId& id) {
   return applied;
 }
 
+Status RocksCatalog::drop_packs(std::span<const PackId> packs, std::span<const ChunkId> chunks) {
+  std::lock_guard lock(write_mutex_);
+  Change change = begin();
+  std::unordered_set<std::uint64_t> numbers;
+  for (const PackId& id : packs) {
+    TM_TRY(const auto row, read_pack(id));
+    if (!row || !numbers.insert(row->number).second) continue;
+    erase(change, id_key(RowKind::pack, id));
+    erase(change, number_key(RowKind::pack_number, row->number));
+    if (row->damaged) erase(change, number_key(RowKind::damaged_pack, row->number));
+    change.state.stats.packs -= 1;
+    change.state.stats.pack_bytes -= row->size_bytes;
+  }
+  if (numbers.empty()) return {};
+  TM_TRY(const auto rows, read_chunks(chunks));
+  std::unordered_set<ChunkId, IdHash> seen;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    // It may have been sent again since, and lie elsewhere.
+    if (!rows[i] || !numbers.contains(rows[i]->pack) || !seen.insert(chunks[i]).second) continue;
+    count_chunk(change.state.stats, *rows[i], false);
+    database_->erase(change.batch, Table::chunks, as_text(chunks[i].view()));
+  }
+  // A node of another pack that nothing reaches may refer to what goes here.
+  ++change.state.closed_epoch;
+  TM_DO(apply(change, true));
+  std::unique_lock damage(damage_mutex_);
+  for (const std::uint64_t number : numbers) damaged_packs_.erase(number);
+  closed_epoch_ = change.state.closed_epoch;
+  return {};
+}
+
 Status RocksCatalog::each_pack(const std::function<Status(const PackRow&)>& each) {
+  return each_pack(each, nullptr);
+}
+
+Status RocksCatalog::each_pack(const std::function<Status(const PackRow&)>& each,
+                               const Database::Snapshot& snapshot) {
   const std::string prefix = kind_key(RowKind::pack);
-  Cursor cursor = database_->cursor(Table::rows, prefix, prefix_end(prefix));
+  Cursor cursor = database_->cursor(Table::rows, prefix, prefix_end(prefix), snapshot);
   for (cursor.first(); cursor.valid(); cursor.next()) {
     TM_TRY(const StoredPack row, decode_pack(cursor.key(), cursor.value()));
     const auto id = parse_id_key<PackId>(cursor.key());
@@ -222,6 +258,41 @@ Status RocksCatalog::put_closed(Change& change, std::span<const ChunkId> nodes) 
                    encode_chunk(nodes[i], *rows[i]));
   }
   return {};
+}
+
+// The rows of one snapshot.
+class RocksView final : public CatalogView {
+ public:
+  explicit RocksView(RocksCatalog& catalog)
+      : catalog_(catalog), snapshot_(catalog.database_->snapshot()) {}
+
+  Status each_chunk(
+      const std::function<Status(const ChunkId&, std::uint64_t, std::uint32_t)>& each) override {
+    // Read once: what others ask for stays in the cache.
+    Cursor cursor = catalog_.database_->cursor(Table::chunks, "", "", snapshot_, false);
+    for (cursor.first(); cursor.valid(); cursor.next()) {
+      if (cursor.key().size() != ChunkId::kSize)
+        return Error(ErrorCode::corruption, "malformed key of a chunk in the catalog");
+      const ChunkId id = ChunkId::from(as_bytes(cursor.key()));
+      TM_TRY(const StoredChunk row, decode_chunk(id, cursor.value()));
+      TM_DO(each(id, row.pack, row.stored_size));
+    }
+    return cursor.status();
+  }
+  Status each_pack(const std::function<Status(const PackRow&)>& each) override {
+    return catalog_.each_pack(each, snapshot_);
+  }
+  Status each_point(const std::function<Status(const PointRow&)>& each) override {
+    return catalog_.each_point_by_sequence(each, snapshot_);
+  }
+
+ private:
+  RocksCatalog& catalog_;
+  const Database::Snapshot snapshot_;
+};
+
+Result<std::unique_ptr<CatalogView>> RocksCatalog::view() {
+  return std::unique_ptr<CatalogView>(std::make_unique<RocksView>(*this));
 }
 
 Status RocksCatalog::mark_closed(std::span<const ChunkId> nodes) {

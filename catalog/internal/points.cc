@@ -174,8 +174,12 @@ Status RocksCatalog::each_point(std::string_view site, std::string_view asset,
 }
 
 Status RocksCatalog::each_point_by_sequence(const std::function<Status(const PointRow&)>& each) {
+  return each_point_by_sequence(each, database_->snapshot());
+}
+
+Status RocksCatalog::each_point_by_sequence(const std::function<Status(const PointRow&)>& each,
+                                            const Database::Snapshot& snapshot) {
   const std::string prefix = kind_key(RowKind::sequence);
-  const auto snapshot = database_->snapshot();
   Cursor cursor = database_->cursor(Table::rows, prefix, prefix_end(prefix), snapshot);
   for (cursor.first(); cursor.valid(); cursor.next()) {
     const auto key = parse_sequence_key(cursor.key());
@@ -258,6 +262,21 @@ Status RocksCatalog::set_verified(const PointId& id, Timestamp when) {
     return std::exchange(row.verified, when) != when;
   };
   return change_point(id, set, "", when);
+}
+
+Status RocksCatalog::drop_point(const PointId& id, Timestamp now) {
+  std::lock_guard lock(write_mutex_);
+  TM_TRY(const auto row, read_point(id));
+  if (!row) return {};
+  if (!row->deleted) return Error(ErrorCode::refused, "point " + id.hex() + " is not deleted");
+  if (row->point.sequence == point_.sequence)
+    return Error(ErrorCode::refused, "point " + id.hex() + " is the newest of the store");
+  Change change = begin();
+  erase(change, id_key(RowKind::point, id));
+  erase(change, time_key_of(*row));
+  erase(change, sequence_key(row->point.sequence, id));
+  TM_DO(add_journal(change, "expire", journal_text(*row), now));
+  return apply(change, true);
 }
 
 }  // namespace tidemark::catalog

@@ -8,6 +8,7 @@
 #include "catalog/internal/rocks_catalog.h"
 #include "catalog/internal/swap.h"
 #include "catalog/rebuild.h"
+#include "store/expired.h"
 
 namespace tidemark::catalog {
 
@@ -46,6 +47,7 @@ class Rebuilder {
     Digest hash, previous;
   };
 
+  Result<ExpiredPoints> read_expired();
   Result<std::vector<BlobInfo>> list(std::string_view prefix);
   Status index_pack(const BlobInfo& blob);
   Status refuse_newer_pack(const BlobInfo& blob, const PackId& id, const Error& error);

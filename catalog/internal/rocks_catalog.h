@@ -54,6 +54,8 @@ class RocksCatalog final : public Catalog {
   Status add_pack(const PackRow& pack, std::span<const PackEntry> entries) override;
   Status mark_pack_damaged(const PackId& id) override;
   Status each_pack(const std::function<Status(const PackRow&)>& each) override;
+  Status drop_packs(std::span<const PackId> packs, std::span<const ChunkId> chunks) override;
+  Result<std::unique_ptr<CatalogView>> view() override;
 
   Status commit_point(const PointRow& row, std::span<const ChunkId> closed_nodes,
                       const std::optional<SessionId>& session) override;
@@ -68,6 +70,7 @@ class RocksCatalog final : public Catalog {
   Status set_pinned(const PointId& id, bool pinned, Timestamp now) override;
   Status set_deleted(const PointId& id, std::optional<Timestamp> deleted, Timestamp now) override;
   Status set_verified(const PointId& id, Timestamp when) override;
+  Status drop_point(const PointId& id, Timestamp now) override;
 
   Result<SessionRow> open_session(SessionRow row) override;
   Result<std::optional<SessionRow>> find_session(const SessionId& id) override;
@@ -93,10 +96,15 @@ class RocksCatalog final : public Catalog {
   Status mark_closed(std::span<const ChunkId> nodes);
   // Every point, deleted ones included, in the order of their sequence.
   Status each_point_by_sequence(const std::function<Status(const PointRow&)>& each);
+  Status each_pack(const std::function<Status(const PackRow&)>& each,
+                   const Database::Snapshot& snapshot);
+  Status each_point_by_sequence(const std::function<Status(const PointRow&)>& each,
+                                const Database::Snapshot& snapshot);
   // Makes all rows durable in table files.
   Status finish_rebuild();
 
  private:
+  friend class RocksView;
   // A point of the two chains: the last one's number and hash.
   struct Link {
     std::uint64_t sequence = 0;

@@ -31,12 +31,15 @@ T must(Result<T> result) {
 // The time is what it was set to.
 class SetClock final : public Clock {
  public:
-  Timestamp now() const override { return {now_us_.load()}; }
+  Timestamp now() const override { return {now_us_.load() + set_off_us_.load()}; }
   std::chrono::microseconds uptime() const override { return std::chrono::microseconds(now_us_); }
   void set(Timestamp t) { now_us_ = t.us; }
   void advance(std::chrono::microseconds d) { now_us_ += d.count(); }
+  // The wall clock is set; no time passes.
+  void jump(std::chrono::microseconds d) { set_off_us_ += d.count(); }
 
  private:
+  std::atomic<std::int64_t> set_off_us_{0};
   std::atomic<std::int64_t> now_us_{1'700'000'000'000'000};
 };
 

@@ -1,0 +1,419 @@
+// Garbage collection: what goes, what never goes, and that nothing in between matters.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "agent/service/bare_store.h"
+#include "catalog/rebuild.h"
+#include "tests/agent/service_support.h"
+#include "tests/base/random.h"
+
+namespace tidemark::test {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr const char* kAsset = "rbd/rbd/vm-1";
+constexpr std::chrono::microseconds kGrace = hours(1);
+
+std::size_t count_blobs(const TestService& store, std::string_view prefix) {
+  std::size_t count = 0;
+  must(store.backend()->list(prefix, [&](const BlobInfo&) -> Status {
+    ++count;
+    return {};
+  }));
+  return count;
+}
+
+Result<CollectReport> collect(TestService& store, bool dry_run = false) {
+  CollectRequest request;
+  request.grace = kGrace;
+  request.dry_run = dry_run;
+  return store.service().collect(request);
+}
+
+// Everything that is listed can be read, also from the backend alone, and the catalog agrees.
+void expect_whole(TestService& store) {
+  const auto bare = must(BareStore::open(store.backend()));
+  for (const PointRow& row : must(store.service().points("", ""))) {
+    const auto& root = row.point.record.root;
+    read_all(store.service(), store.keys(), root);
+    read_all(*bare, store.keys(), root);
+  }
+  EXPECT_THAT(must(store.service().catalog().check()), IsEmpty());
+}
+
+// A catalog that is made anew from the backend has nothing to complain of.
+void expect_rebuilt(TestService& store) {
+  const Scratch scratch;
+  const auto backend = store.backend();
+  const auto report =
+      must(rebuild_catalog(*backend, scratch.path() / "catalog", store.descriptor().id, {}, {}));
+  EXPECT_THAT(report.findings, IsEmpty());
+}
+
+class CollectTest : public ::testing::Test {
+ protected:
+  PointId add(std::uint64_t seed, std::size_t entries = 60) {
+    return store_.add_point("tokyo", kAsset, make_content(store_.keys(), entries, seed))
+        .point.record.id;
+  }
+  void pass_grace() { store_.clock().advance(kGrace); }
+
+  TestService store_;
+};
+
+TEST_F(CollectTest, ADeletedPointGoesAfterItsGraceAndItsPacksAfterTheirs) {
+  const PointId old = add(1);
+  add(2);
+  const std::size_t packs = count_blobs(store_, "packs/");
+  must(store_.service().remove(old));
+  EXPECT_EQ(must(collect(store_)).points_dropped, 0U);
+  EXPECT_EQ(must(collect(store_)).packs_waiting, 0U);  // it can still be taken back
+
+  pass_grace();
+  CollectReport report = must(collect(store_));
+  EXPECT_EQ(report.points_dropped, 1U);
+  EXPECT_EQ(report.packs_waiting, packs / 2);
+  EXPECT_EQ(report.packs_removed, 0U);
+  EXPECT_EQ(code_of(store_.service().find(by_id(old.hex()))), ErrorCode::not_found);
+  EXPECT_EQ(count_blobs(store_, "packs/"), packs);
+  EXPECT_EQ(count_blobs(store_, "points/"), 1U);
+  EXPECT_EQ(count_blobs(store_, "marks/"), 0U);
+
+  pass_grace();
+  report = must(collect(store_));
+  EXPECT_EQ(report.packs_removed, packs / 2);
+  EXPECT_EQ(count_blobs(store_, "packs/"), packs / 2);
+  EXPECT_EQ(count_blobs(store_, "garbage/"), 0U);
+  expect_whole(store_);
+  expect_rebuilt(store_);
+  store_.reopen();
+  expect_whole(store_);
+}
+
+TEST_F(CollectTest, ADryRunChangesNothing) {
+  const PointId old = add(1);
+  add(2);
+  must(store_.service().remove(old));
+  pass_grace();
+  const auto before = store_.medium().names();
+  EXPECT_EQ(must(collect(store_, true)).points_dropped, 0U);
+  EXPECT_EQ(store_.medium().names(), before);
+}
+
+TEST_F(CollectTest, WhatAPointSharesWithADeletedOneStays) {
+  const Content shared = make_content(store_.keys(), 50, 1);
+  const PointId old = store_.add_point("tokyo", kAsset, shared).point.record.id;
+  store_.add_point("kyoto", kAsset, shared);
+  must(store_.service().remove(old));
+  for (int i = 0; i < 3; ++i) {
+    pass_grace();
+    EXPECT_EQ(must(collect(store_)).packs_removed, 0U);
+  }
+  expect_whole(store_);
+}
+
+TEST_F(CollectTest, APackThatIsUsedAgainDuringItsGraceLosesItsMark) {
+  const Content content = make_content(store_.keys(), 50, 1);
+  const PointId old = store_.add_point("tokyo", kAsset, content).point.record.id;
+  add(2);
+  must(store_.service().remove(old));
+  pass_grace();
+  EXPECT_GT(must(collect(store_)).packs_waiting, 0U);
+  const PointId again = store_.add_point("tokyo", kAsset, content).point.record.id;
+  pass_grace();
+  EXPECT_EQ(must(collect(store_)).packs_removed, 0U);
+  EXPECT_EQ(count_blobs(store_, "garbage/"), 0U);
+  expect_whole(store_);
+  // The grace begins anew.
+  must(store_.service().remove(again));
+  add(3);
+  pass_grace();
+  EXPECT_EQ(must(collect(store_)).packs_removed, 0U);
+}
+
+TEST_F(CollectTest, WhatASessionHoldsStaysUntilItEnds) {
+  const Content content = make_content(store_.keys(), 50, 1);
+  const PointId old = store_.add_point("tokyo", kAsset, content).point.record.id;
+  add(2);
+  must(store_.service().remove(old));
+  const UploadSession session = must(store_.service().begin("kyoto", kAsset, {}));
+  must(send(store_.service(), session, content));  // finds it all there
+  for (int i = 0; i < 3; ++i) {
+    pass_grace();
+    EXPECT_EQ(must(collect(store_)).packs_removed, 0U);
+  }
+  must(store_.service().commit(
+      session, store_.sealed(store_.record(session, "kyoto", kAsset, content.root))));
+  expect_whole(store_);
+}
+
+TEST_F(CollectTest, AnAbandonedUploadGoes) {
+  add(1);
+  const std::size_t packs = count_blobs(store_, "packs/");
+  const UploadSession session = must(store_.service().begin("kyoto", kAsset, {}));
+  must(send(store_.service(), session, make_content(store_.keys(), 50, 2)));
+  must(store_.service().abandon(session));
+  must(collect(store_));
+  pass_grace();
+  EXPECT_GT(must(collect(store_)).packs_removed, 0U);
+  EXPECT_EQ(count_blobs(store_, "packs/"), packs);
+  expect_whole(store_);
+}
+
+TEST_F(CollectTest, APackThatTheCatalogDoesNotKnowGoesToo) {
+  add(1);
+  const Content lost = make_content(store_.keys(), 50, 2);
+  must(store_.backend()->create(pack_blob_name(lost.packs[0].id), lost.packs[0].bytes));
+  EXPECT_EQ(must(collect(store_)).orphans, 1U);
+  pass_grace();
+  EXPECT_EQ(must(collect(store_)).packs_removed, 1U);
+  expect_whole(store_);
+}
+
+TEST_F(CollectTest, TheNewestPointOfTheStoreWaitsForTheNext) {
+  const PointId only = add(1);
+  must(store_.service().remove(only));
+  pass_grace();
+  EXPECT_EQ(must(collect(store_)).points_dropped, 0U);
+  add(2);
+  EXPECT_EQ(must(collect(store_)).points_dropped, 1U);
+  store_.reopen_without_catalog();
+  add(3);
+  expect_rebuilt(store_);
+}
+
+TEST_F(CollectTest, APinnedPointIsNotDropped) {
+  const PointId old = add(1);
+  add(2);
+  must(store_.service().set_pinned(old, true));
+  EXPECT_EQ(code_of(store_.service().remove(old)), ErrorCode::refused);
+  pass_grace();
+  must(collect(store_));
+  pass_grace();
+  EXPECT_EQ(must(collect(store_)).packs_removed, 0U);
+}
+
+TEST_F(CollectTest, WithATreeThatCannotBeFollowedNothingGoes) {
+  const PointId old = add(1);
+  add(2);
+  const Content damaged = make_content(store_.keys(), 60, 3);
+  store_.add_point("tokyo", "rbd/rbd/vm-2", damaged);
+  must(store_.service().remove(old));
+  pass_grace();
+  must(collect(store_));
+  pass_grace();
+  must(store_.service().set_aside(damaged.packs.back().id));  // a pack of nodes
+  const std::size_t packs = count_blobs(store_, "packs/");
+  const auto refused = collect(store_);
+  EXPECT_EQ(code_of(refused), ErrorCode::corruption);
+  EXPECT_EQ(count_blobs(store_, "packs/"), packs);
+}
+
+// Figure 18: a clock that went another way than time removes nothing.
+TEST_F(CollectTest, AClockThatWasSetRemovesNothing) {
+  for (const auto skew :
+       {std::chrono::microseconds(hours(1)), std::chrono::microseconds(-hours(1)),
+        std::chrono::microseconds(hours(24)), std::chrono::microseconds(-hours(24)),
+        std::chrono::microseconds(minutes(6)), std::chrono::microseconds(-minutes(6))}) {
+    store_.clock().jump(skew);
+    EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused) << skew.count();
+    store_.clock().jump(-skew);
+    must(collect(store_));
+  }
+  // Behind the newest point, in a process that never saw it go back.
+  add(1);
+  store_.clock().jump(-hours(1));
+  store_.reopen();
+  EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
+}
+
+TEST_F(CollectTest, AStoreWhoseSourcesHaveAnotherTimeRemovesNothing) {
+  add(1);
+  store_.add_point("tokyo", kAsset, Content{}, store_.clock().now() + -hours(2));
+  EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
+  store_.add_point("tokyo", kAsset, Content{});
+  must(collect(store_));
+}
+
+// A fault at every call that a collection makes of its backend.
+TEST(CollectFaultTest, AFailureAtAnyCallLosesNothing) {
+  for (const BackendOp op : {BackendOp::read, BackendOp::list, BackendOp::list_item,
+                             BackendOp::replace, BackendOp::remove, BackendOp::size}) {
+    for (const FaultKind kind : {FaultKind::error, FaultKind::lost_answer}) {
+      for (std::uint64_t after = 0;; ++after) {
+        TestService store;
+        const auto add = [&](const char* asset, std::uint64_t seed) {
+          return store.add_point("tokyo", asset, make_content(store.keys(), 45, seed))
+              .point.record.id;
+        };
+        const PointId a = add(kAsset, 1), b = add(kAsset, 2);
+        add("rbd/rbd/vm-2", 3);
+        must(store.service().remove(a));
+        store.clock().advance(kGrace);
+        must(collect(store));
+        must(store.service().remove(b));
+        store.clock().advance(kGrace);
+        Fault fault;
+        fault.op = op;
+        fault.kind = kind;
+        fault.after = after;
+        store.faults().add(fault);
+        const auto done = collect(store);
+        const bool befallen = !store.faults().log().empty();
+        EXPECT_TRUE(befallen || done.has_value());
+        store.reopen();
+        expect_whole(store);
+        expect_rebuilt(store);
+        for (int i = 0; i < 2; ++i) {
+          store.clock().advance(kGrace);
+          must(collect(store));
+        }
+        EXPECT_EQ(count_blobs(store, "points/"), 1U);
+        EXPECT_EQ(must(store.service().stats()).packs, count_blobs(store, "packs/"));
+        EXPECT_EQ(count_blobs(store, "garbage/"), 0U);
+        expect_whole(store);
+        if (!befallen || ::testing::Test::HasFailure()) {
+          if (::testing::Test::HasFailure())
+            FAIL() << to_string(op) << " " << static_cast<int>(kind) << " after " << after;
+          break;
+        }
+      }
+    }
+  }
+}
+
+// Figure 16: collections and backups, step by step in an order that the seed draws: between any
+// two steps of a collection, backups go some steps further.
+class Interleaving {
+ public:
+  explicit Interleaving(std::uint64_t seed) : random_(seed) {
+    for (std::uint64_t i = 0; i < kContents; ++i)
+      contents_.push_back(make_content(store_.keys(), 30 + 20 * (i % 3), i / 2, i % 2 ? 15 : 0));
+  }
+
+  void run() {
+    for (int round = 0; round < 6; ++round) {
+      for (std::uint64_t i = random_.below(12); i > 0; --i) advance();
+      drop_some();
+      store_.clock().advance(minutes(random_.below(80)));
+      CollectRequest request;
+      request.grace = kGrace;
+      request.on_step = [this] {
+        for (std::uint64_t i = random_.below(3); i > 0; --i) advance();
+      };
+      const auto done = store_.service().collect(request);
+      ASSERT_TRUE(done.has_value()) << done.error().describe();
+      expect_whole(store_);
+      if (random_.below(4) == 0) store_.reopen();
+    }
+    finish();
+  }
+  std::uint64_t steps() const { return steps_; }
+
+ private:
+  static constexpr std::uint64_t kContents = 8;
+  struct Source {
+    std::string asset;
+    std::optional<UploadSession> session;
+    std::size_t content = 0, pack = 0;
+    bool must_send = false;
+  };
+
+  // One step of one backup. A session may have been ended, by a newer one or by time.
+  void advance() {
+    ++steps_;
+    Source& source = sources_[random_.below(sources_.size())];
+    StoreService& service = store_.service();
+    if (!source.session) {
+      source.content = random_.below(kContents);
+      source.pack = 0;
+      source.must_send = false;
+      source.session = must(service.begin("tokyo", source.asset, {}));
+      return;
+    }
+    const Content& content = contents_[source.content];
+    if (source.pack == content.packs.size()) {
+      const auto record = store_.record(*source.session, "tokyo", source.asset, content.root);
+      const auto done = service.commit(*source.session, store_.sealed(record));
+      ASSERT_TRUE(done.has_value()) << done.error().describe();
+      source.session.reset();
+      return;
+    }
+    const PackWriter::Pack& pack = content.packs[source.pack];
+    if (source.must_send) {
+      must(service.put_pack(*source.session, pack.id, pack.bytes));
+    } else {
+      std::vector<ChunkId> ids;
+      for (const PackEntry& entry : pack.entries) ids.push_back(entry.id);
+      const auto missing = must(service.missing(*source.session, ids));
+      source.must_send = std::ranges::find(missing, true) != missing.end();
+      if (source.must_send) return;
+    }
+    source.must_send = false;
+    ++source.pack;
+    if (random_.below(40) == 0) {
+      must(service.abandon(*source.session));
+      source.session.reset();
+    }
+  }
+
+  void drop_some() {
+    for (const PointRow& row : must(store_.service().points("", "")))
+      if (random_.below(2) == 0) must(store_.service().remove(row.point.record.id));
+  }
+
+  // With all at rest, what is left is what points reach.
+  void finish() {
+    for (Source& source : sources_)
+      while (source.session) advance_alone(source);
+    for (int i = 0; i < 3; ++i) {
+      store_.clock().advance(kGrace);
+      must(collect(store_));
+    }
+    expect_whole(store_);
+    expect_rebuilt(store_);
+    const CollectReport report = must(collect(store_));
+    EXPECT_EQ(report.packs_waiting, 0U);
+    EXPECT_EQ(report.packs_removed, 0U);
+    EXPECT_EQ(report.packs, must(store_.service().stats()).packs);
+    EXPECT_LE(count_blobs(store_, "garbage/"), 0U);
+  }
+
+  void advance_alone(Source& source) {
+    must(store_.service().abandon(*source.session));
+    source.session.reset();
+  }
+
+  Random random_;
+  TestService store_;
+  std::vector<Content> contents_;
+  std::vector<Source> sources_ = {
+      {"rbd/rbd/a", {}, 0, 0, false}, {"rbd/rbd/b", {}, 0, 0, false}, {"s3/c", {}, 0, 0, false}};
+  std::uint64_t steps_ = 0;
+};
+
+TEST(CollectInterleavingTest, BackupsAndCollectionsInAnyOrder) {
+  const char* const rounds = std::getenv("TM_ROUNDS");
+  const std::uint64_t count = rounds != nullptr ? std::strtoull(rounds, nullptr, 10) : 100;
+  Random seeds;
+  std::uint64_t steps = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t seed = seeds.u64();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Interleaving interleaving(seed);
+    interleaving.run();
+    steps += interleaving.steps();
+    if (::testing::Test::HasFailure()) return;
+  }
+  std::printf("%llu interleavings, %llu steps of backups: 0 reached chunks removed\n",
+              static_cast<unsigned long long>(count), static_cast<unsigned long long>(steps));
+}
+
+}  // namespace
+}  // namespace tidemark::test
