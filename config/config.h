@@ -17,6 +17,7 @@
 
 #include "base/asset.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/result.h"
 
@@ -87,11 +88,19 @@ struct StoreBackendConfig {
   bool operator==(const StoreBackendConfig&) const = default;
 };
 
+// When what no point reaches is removed from a store.
+struct CollectConfig {
+  Duration every = std::chrono::hours(24);
+  Duration grace = std::chrono::hours(24);
+  bool operator==(const CollectConfig&) const = default;
+};
+
 // A store served by this site. Without either secret the agent serves it without reading content.
 struct StoreConfig {
   StoreBackendConfig backend;
   SecretRef key, passphrase;      // at most one is set
   std::filesystem::path catalog;  // directory of the catalog; never empty
+  CollectConfig gc;
   bool operator==(const StoreConfig&) const = default;
 };
 
@@ -115,6 +124,8 @@ struct CronSchedule {
 // Names of months and weekdays, lists, ranges and steps are understood; a line that can never come
 // true ("0 0 31 2 *") is refused.
 Result<CronSchedule> parse_cron(std::string_view text);
+// The last time that the schedule names, at or before `now`.
+Timestamp last_time(const CronSchedule& cron, Timestamp now);
 
 struct ObjectiveConfig {
   std::optional<Duration> rpo, rto;

@@ -114,4 +114,31 @@ Result<CronSchedule> parse_cron(std::string_view text) {
   return cron;
 }
 
+Timestamp last_time(const CronSchedule& cron, Timestamp now) {
+  using std::chrono::days;
+  using std::chrono::minutes;
+  const std::chrono::sys_time<std::chrono::microseconds> time(std::chrono::microseconds(now.us));
+  auto day = std::chrono::floor<days>(time);
+  // The minute of the day to begin with; of all days before, the last one.
+  auto minute = std::chrono::floor<minutes>(time - day);
+  // What names a day at all names one within eight years: 29 February.
+  for (;; day -= days(1), minute = minutes(24 * 60 - 1)) {
+    const std::chrono::year_month_day date(day);
+    if ((cron.months >> static_cast<unsigned>(date.month()) & 1) == 0) continue;
+    const bool by_day = (cron.days >> static_cast<unsigned>(date.day()) & 1) != 0;
+    const bool by_weekday = (cron.weekdays >> std::chrono::weekday(day).c_encoding() & 1) != 0;
+    const bool named =
+        cron.any_day || cron.any_weekday ? by_day && by_weekday : by_day || by_weekday;
+    if (!named) continue;
+    for (; minute >= minutes(0); minute -= minutes(1)) {
+      const auto hour = static_cast<unsigned>(minute.count() / 60);
+      const auto rest = static_cast<unsigned>(minute.count() % 60);
+      if ((cron.hours >> hour & 1) == 0 || (cron.minutes >> rest & 1) == 0) continue;
+      return {
+          std::chrono::duration_cast<std::chrono::microseconds>((day + minute).time_since_epoch())
+              .count()};
+    }
+  }
+}
+
 }  // namespace tidemark

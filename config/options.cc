@@ -117,6 +117,17 @@ ShapePtr<StoreBackendConfig> backend_section() {
   return section;
 }
 
+ShapePtr<CollectConfig> collect_section() {
+  auto section = std::make_shared<Section<CollectConfig>>();
+  section->add("every", &CollectConfig::every, duration("1m", "366d"),
+               {.sentence = "How often what no point reaches is looked for.", .fallback = "1d"});
+  section->add("grace", &CollectConfig::grace, duration("1m", "366d"),
+               {.sentence = "How long a deleted point can be taken back, and then how long its "
+                            "bytes stay.",
+                .fallback = "1d"});
+  return section;
+}
+
 ShapePtr<StoreConfig> store_section() {
   auto section = std::make_shared<Section<StoreConfig>>();
   section->add("backend", &StoreConfig::backend, backend_section(),
@@ -135,6 +146,10 @@ ShapePtr<StoreConfig> store_section() {
                             "store.",
                 .derived = "`<state>/catalog`",
                 .example = "/var/lib/tidemark/catalog"});
+  section->add("gc", &StoreConfig::gc, collect_section(),
+               {.sentence = "When the space of what no point reaches is reclaimed.",
+                .fallback = "{}",
+                .example = "{ every: 1d, grace: 3d }"});
   return section;
 }
 

@@ -8,10 +8,6 @@ void warn_policy(const std::string& name, const PolicyConfig& policy,
   const std::string at = "policies." + name;
   if (!policy.every && !policy.cron)
     out.push_back(at + " has neither 'every' nor 'cron': points are taken by hand only.");
-  if (policy.cron) out.push_back(at + ".cron is not acted upon by this version; use 'every'.");
-  if (policy.keep)
-    out.push_back(at +
-                  ".keep is not acted upon by this version: every point is kept, none is locked.");
   if (policy.bandwidth)
     out.push_back(at +
                   ".bandwidth is not acted upon by this version: points are sent at full speed.");

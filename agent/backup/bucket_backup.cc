@@ -4,6 +4,7 @@
 
 #include "agent/backup/bucket_meta.h"
 #include "agent/read/blob_reader.h"
+#include "agent/retention/keep.h"
 #include "base/log.h"
 
 namespace tidemark {
@@ -162,6 +163,8 @@ PointRecord BucketBackup::record_of(const std::optional<PointRow>& parent,
   if (parent) record.parent = parent->point.record.id;
   record.set = options_.set;
   record.labels = options_.labels;
+  if (captured.unsettled.count > 0)
+    record.labels.emplace(kInPartLabel, std::to_string(captured.unsettled.count));
   record.root = captured.root;
   record.size_bytes = captured.size_bytes;
   record.region_bytes = 0;

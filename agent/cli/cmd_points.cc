@@ -88,7 +88,7 @@ Result<int> show_point(Command& command, const std::string& id) {
   return kExitDone;
 }
 
-enum class Administer { pin, unpin, remove };
+enum class Administer { pin, unpin, remove, undelete };
 
 Result<int> administer_point(Command& command, const std::string& id, Administer what) {
   TM_TRY(StoreAccess access, command.open_store());
@@ -104,11 +104,15 @@ Result<int> administer_point(Command& command, const std::string& id, Administer
     case Administer::remove:
       TM_DO(access.store->remove(point));
       break;
+    case Administer::undelete:
+      TM_DO(access.store->undelete(point));
+      break;
   }
   command.print({{"id", point.hex()}}, [&] {
-    const char* done = what == Administer::pin     ? "pinned"
-                       : what == Administer::unpin ? "unpinned"
-                                                   : "deleted";
+    const char* done = what == Administer::pin      ? "pinned"
+                       : what == Administer::unpin  ? "unpinned"
+                       : what == Administer::remove ? "deleted"
+                                                    : "took back";
     std::printf("%s %s\n", done, point.hex().c_str());
   });
   return kExitDone;
@@ -211,6 +215,7 @@ void add_points_commands(CLI::App& app, Command& command) {
   add("pin", "Hold a point: nothing deletes it", Administer::pin);
   add("unpin", "Let go of a point", Administer::unpin);
   add("delete", "Drop a point", Administer::remove);
+  add("undelete", "Take a deletion back, until its grace is over", Administer::undelete);
 
   auto* diff = app.add_subcommand("diff", "What differs between two points");
   auto other = std::make_shared<std::string>();

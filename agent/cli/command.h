@@ -72,6 +72,7 @@ void add_points_commands(CLI::App& app, Command& command);
 void add_restore_command(CLI::App& app, Command& command);
 void add_store_commands(CLI::App& app, Command& command);
 void add_gc_command(CLI::App& app, Command& command);
+void add_retention_commands(CLI::App& app, Command& command);
 void add_verify_command(CLI::App& app, Command& command);
 void add_completion_command(CLI::App& app, Command& command);
 

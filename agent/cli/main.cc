@@ -75,6 +75,7 @@ int run(int argc, char** argv) {
   add_agent_command(app, command);
   add_pki_commands(app, command);
   add_store_commands(app, command);
+  add_retention_commands(app, command);
   add_gc_command(app, command);
   add_backup_command(app, command);
   add_points_commands(app, command);

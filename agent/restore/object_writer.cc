@@ -193,8 +193,8 @@ Result<std::optional<s3::PutResult>> ObjectWriter::landed(const std::string& key
   return found;
 }
 
-// Where an answer was lost, looks whether the version is there before it makes another. A server that
-// does not say that either is gone: the client has waited for it as long as it does.
+// Where an answer was lost, looks whether the version is there before it makes another. A server
+// that does not say that either is gone: the client has waited for it as long as it does.
 Result<s3::PutResult> ObjectWriter::until_clear(const std::string& key, bool marker,
                                                 const std::string& etag, const Newest& newest,
                                                 const Attempt& attempt) {

@@ -172,6 +172,7 @@ Result<PointRow> BareStore::commit(const UploadSession&, ByteView) { return read
 Status BareStore::abandon(const UploadSession&) { return read_only(); }
 Status BareStore::set_pinned(const PointId&, bool) { return read_only(); }
 Status BareStore::remove(const PointId&) { return read_only(); }
+Status BareStore::undelete(const PointId&) { return read_only(); }
 Status BareStore::set_verified(const PointId&) { return read_only(); }
 Result<CollectReport> BareStore::collect(const CollectRequest&) { return read_only(); }
 

@@ -35,6 +35,7 @@ class BareStore final : public PointStore {
   Status abandon(const UploadSession&) override;
   Status set_pinned(const PointId&, bool) override;
   Status remove(const PointId&) override;
+  Status undelete(const PointId&) override;
   Status set_verified(const PointId&) override;
   Result<CollectReport> collect(const CollectRequest&) override;
 

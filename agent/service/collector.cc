@@ -25,6 +25,11 @@ std::optional<PackId> pack_of_mark(std::string_view name) {
 
 }  // namespace
 
+void ReachedSet::reserve(std::size_t count) {
+  ids_.reserve(count);
+  marked_.reserve(count);
+}
+
 void ReachedSet::add(const ChunkId& id) {
   Half half;
   std::copy_n(id.bytes.begin(), half.size(), half.begin());
@@ -105,6 +110,9 @@ Status Collector::load(CatalogView& view) {
     numbers_[row.id] = row.number;
     return {};
   }));
+  // A little more than there are: some come in meanwhile.
+  TM_TRY(const CatalogStats stats, store_.catalog().stats());
+  reached_.reserve(static_cast<std::size_t>((stats.chunks + stats.nodes) / 64 * 65 + 64));
   return view.each_chunk([&](const ChunkId& id, std::uint64_t, std::uint32_t) -> Status {
     reached_.add(id);
     return {};

@@ -25,6 +25,8 @@ namespace tidemark {
 // Which chunks and nodes of a store are reached. Used by one thread, but for mark().
 class ReachedSet {
  public:
+  // How many will be added; more are no mistake, but cost memory for a while.
+  void reserve(std::size_t count);
   // REQUIRES: ids come in ascending order.
   void add(const ChunkId& id);
   // True where it was not marked before; false also for what is not in the set.

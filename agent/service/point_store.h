@@ -104,6 +104,8 @@ class PointStore {
   virtual Status set_pinned(const PointId& id, bool pinned) = 0;
   // Marks a point as deleted; its bytes stay until the grace is over and nothing else needs them.
   virtual Status remove(const PointId& id) = 0;
+  // Takes a deletion back. `not_found` once the point was dropped; success where it is not deleted.
+  virtual Status undelete(const PointId& id) = 0;
   virtual Status set_verified(const PointId& id) = 0;
   virtual Result<CatalogStats> stats() = 0;
   // `refused` while another collection runs, where the store's clock cannot be trusted, and where a

@@ -160,6 +160,7 @@ Status RemoteStore::set_pinned(const PointId& id, bool pinned) {
   return administer(id, pinned ? "pin" : "unpin");
 }
 Status RemoteStore::remove(const PointId& id) { return administer(id, "delete"); }
+Status RemoteStore::undelete(const PointId& id) { return administer(id, "undelete"); }
 Status RemoteStore::set_verified(const PointId& id) { return administer(id, "verified"); }
 
 Result<CatalogStats> RemoteStore::stats() {

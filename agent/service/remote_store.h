@@ -37,6 +37,7 @@ class RemoteStore final : public PointStore {
   Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) override;
   Status set_pinned(const PointId& id, bool pinned) override;
   Status remove(const PointId& id) override;
+  Status undelete(const PointId& id) override;
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
   Result<CollectReport> collect(const CollectRequest& request) override;

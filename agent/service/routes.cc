@@ -292,6 +292,8 @@ Result<HttpResponse> StoreApi::administer(HttpRequest& request,
     TM_DO(store_->set_pinned(*id, false));
   else if (verb == "delete")
     TM_DO(store_->remove(*id));
+  else if (verb == "undelete")
+    TM_DO(store_->undelete(*id));
   else if (verb == "verified")
     TM_DO(store_->set_verified(*id));
   else

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "agent/retention/points.h"
 #include "agent/service/collector.h"
 #include "base/log.h"
 #include "base/queue.h"
@@ -597,8 +598,21 @@ Status StoreService::set_pinned(const PointId& id, bool pinned) {
   return {};
 }
 
+// A lock is part of the record, which nobody can change. One that has run out did so by a clock
+// that can be believed.
+Status StoreService::check_lock(const PointId& id) {
+  TM_TRY(const auto row, catalog_->find_point(id));
+  if (!row) return {};
+  const auto until = locked_until(row->point.received, rule_of(row->point.record));
+  if (!until) return {};
+  if (clock_.now() < *until)
+    return Error(ErrorCode::refused, "the point is locked until " + format_time(*until));
+  return check_clock();
+}
+
 Status StoreService::remove(const PointId& id) {
   TM_DO(still_owner());
+  TM_DO(check_lock(id));
   std::lock_guard lock(decision_mutex_);
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
@@ -608,6 +622,16 @@ Status StoreService::remove(const PointId& id) {
   const Timestamp now = clock_.now();
   TM_DO(catalog_->set_deleted(id, now, now));
   return backend_->replace(mark_name(id, "deleted"), timestamp_bytes(now));
+}
+
+// The mark goes first: after a crash in between the point is deleted, and can be taken back again.
+Status StoreService::undelete(const PointId& id) {
+  TM_DO(still_owner());
+  std::lock_guard lock(decision_mutex_);
+  TM_TRY(const auto row, catalog_->find_point(id));
+  if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
+  TM_DO(backend_->remove(mark_name(id, "deleted")));
+  return catalog_->set_deleted(id, std::nullopt, clock_.now());
 }
 
 Status StoreService::set_verified(const PointId& id) {

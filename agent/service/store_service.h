@@ -67,6 +67,7 @@ class StoreService final : public PointStore {
   Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) override;
   Status set_pinned(const PointId& id, bool pinned) override;
   Status remove(const PointId& id) override;
+  Status undelete(const PointId& id) override;
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
   Result<CollectReport> collect(const CollectRequest& request) override;
@@ -128,6 +129,7 @@ class StoreService final : public PointStore {
   Result<SessionRow> live_session(const UploadSession& session);
   Status pin(const SessionId& session, std::span<const PackId> packs);
   void watch_clock_of(const PointRecord& record);
+  Status check_lock(const PointId& id);
   Status check_record(const PointRecord& record, const SessionRow& session);
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/retention/keep.h"
 #include "agent/site/s3_access.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -116,7 +117,7 @@ Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
       .with_hint("name it under a policy's 'assets', which says where its points go");
 }
 
-Result<bool> BackupRunner::is_due(const BackupJob& job, Duration every) {
+Result<bool> BackupRunner::is_due(const BackupJob& job, const PolicyConfig& policy) {
   TM_TRY(StoreAccess* const access, store(job.to));
   TM_TRY(const auto newest, find_newest(*access->store, config_.site, job.asset.text()));
   if (!newest) return true;
@@ -125,7 +126,9 @@ Result<bool> BackupRunner::is_due(const BackupJob& job, Duration every) {
   const auto age = clock_.now() - newest->point.record.time;
   if (age < Duration::zero())
     log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
-  return age < Duration::zero() || age >= every;
+  if (age < Duration::zero()) return true;
+  if (policy.every) return age >= *policy.every;
+  return policy.cron && newest->point.record.time < last_time(*policy.cron, clock_.now());
 }
 
 Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* progress, bool full) {
@@ -142,6 +145,16 @@ Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* pro
                                                   : run_bucket(job, progress, full);
 }
 
+// By these the store knows what to keep: it has no other word of our policies.
+std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job) const {
+  std::map<std::string, std::string> labels;
+  const auto policy = config_.policies.find(job.policy);
+  if (policy == config_.policies.end()) return labels;
+  labels.emplace(kPolicyLabel, job.policy);
+  if (policy->second.keep) labels.emplace(kKeepLabel, keep_text(*policy->second.keep));
+  return labels;
+}
+
 Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgress* progress,
                                               bool full) {
   TM_TRY(const auto ceph, cluster());
@@ -150,6 +163,7 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   VolumeBackupOptions options;
   options.site = config_.site;
   options.check_unchanged = job.check_unchanged;
+  options.labels = labels_of(job);
   options.full = full;
   options.progress = progress;
   options.stop = stop_;
@@ -163,6 +177,7 @@ Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgre
   TM_TRY(const StoreKeys* const keys, access->need_keys());
   BucketBackupOptions options;
   options.site = config_.site;
+  options.labels = labels_of(job);
   options.full = full;
   options.list_every = config_.s3->list_every;  // gateway() needs s3
   options.progress = progress;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -38,8 +39,9 @@ class BackupRunner {
   Result<std::vector<BackupJob>> jobs_of_policy(const std::string& policy);
   // One asset by name, with the policy that covers it (the first, in order of names).
   Result<BackupJob> job_of_asset(const AssetName& asset);
-  // True where the newest point of the asset is `every` old, or there is none.
-  Result<bool> is_due(const BackupJob& job, Duration every);
+  // True where the newest point of the asset is as old as the policy's `every`, or of before the
+  // last time that its `cron` names, or there is none: however many were missed, one is due.
+  Result<bool> is_due(const BackupJob& job, const PolicyConfig& policy);
   // One backup at a time of an asset at this site: `refused` while another process is at it.
   Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);
 
@@ -50,6 +52,7 @@ class BackupRunner {
   Status add_images(const PolicyConfig& policy, const std::pair<std::string, std::string>& place,
                     std::set<AssetName>& assets);
   Status add_buckets(const PolicyConfig& policy, std::set<AssetName>& assets);
+  std::map<std::string, std::string> labels_of(const BackupJob& job) const;
   Result<BackupReport> run_volume(const BackupJob& job, BackupProgress* progress, bool full);
   Result<BackupReport> run_bucket(const BackupJob& job, BackupProgress* progress, bool full);
 

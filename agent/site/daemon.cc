@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 
+#include "agent/retention/points.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
 #include "agent/site/backup_run.h"
@@ -19,6 +20,8 @@ constexpr std::chrono::seconds kStopGrace{10};
 constexpr std::chrono::seconds kScheduleStep{1};
 // New images are found this often, and what failed is tried again.
 constexpr Duration kLookAgain = std::chrono::minutes(1);
+constexpr Duration kRetentionStep = std::chrono::hours(1);
+constexpr Duration kFirstCollection = std::chrono::minutes(15);
 
 class Daemon {
  public:
@@ -33,6 +36,8 @@ class Daemon {
     on_ready(server_ ? server_->port() : std::uint16_t{0});
     log::info("site {} is ready{}", config_.site,
               server_ ? ", port " + std::to_string(server_->port()) : std::string());
+    std::jthread keeper;
+    if (service_ != nullptr) keeper = std::jthread([this] { keep_store(); });
     schedule();
     ::sd_notify(0, "STOPPING=1");
     if (server_) server_->stop(kStopGrace);
@@ -94,16 +99,16 @@ class Daemon {
     if (own_.store) runner.use_own_store(&own_);
     do {
       for (const auto& [name, policy] : config_.policies) {
-        if (!policy.every || stop_.stop_requested()) continue;
+        if ((!policy.every && !policy.cron) || stop_.stop_requested()) continue;
         std::chrono::microseconds& next = next_look_[name];
         if (clock_.uptime() < next) continue;
-        next = clock_.uptime() + std::min<Duration>(*policy.every, kLookAgain);
-        run_policy(runner, name, *policy.every);
+        next = clock_.uptime() + std::min<Duration>(policy.every.value_or(kLookAgain), kLookAgain);
+        run_policy(runner, name, policy);
       }
     } while (sleep_for(stop_, kScheduleStep));
   }
 
-  void run_policy(BackupRunner& runner, const std::string& name, Duration every) {
+  void run_policy(BackupRunner& runner, const std::string& name, const PolicyConfig& policy) {
     const auto jobs = runner.jobs_of_policy(name);
     if (!jobs) {
       log::error("policy {}: {}", name, jobs.error().describe());
@@ -111,10 +116,51 @@ class Daemon {
     }
     for (const BackupJob& job : *jobs) {
       if (stop_.stop_requested()) return;
-      const auto due = runner.is_due(job, every);
+      const auto due = runner.is_due(job, policy);
       if (!due) log::error("policy {}: {}", name, due.error().describe());
       if (due && *due) run_job(runner, name, job);
     }
+  }
+
+  // Retention and garbage collection of the store that is served here. The first collection comes a
+  // while after the start: an agent that is started again and again would do nothing else.
+  void keep_store() {
+    const CollectConfig& gc = config_.store->gc;
+    auto next_retention = clock_.uptime();
+    auto next_collection = clock_.uptime() + std::min<Duration>(gc.every, kFirstCollection);
+    do {
+      if (clock_.uptime() >= next_retention) {
+        next_retention = clock_.uptime() + std::min<Duration>(gc.every, kRetentionStep);
+        if (const auto applied = apply_retention(); !applied)
+          log::error("retention: {}", applied.error().describe());
+      }
+      if (clock_.uptime() < next_collection) continue;
+      next_collection = clock_.uptime() + gc.every;
+      CollectRequest request;
+      request.grace = gc.grace;
+      request.stop = stop_;
+      const auto done = service_->collect(request);
+      if (!done)
+        log::error("{}", done.error().describe());
+      else
+        log::info(
+            "garbage collection: {} removed in {} packs, {} waiting, {} points dropped, {} ms",
+            format_bytes(done->bytes_removed), done->packs_removed,
+            format_bytes(done->bytes_waiting), done->points_dropped, done->duration_ms);
+    } while (sleep_for(stop_, kScheduleStep));
+  }
+
+  Status apply_retention() {
+    TM_DO(service_->check_clock());
+    TM_TRY(auto rows, service_->points("", ""));
+    for (const PlannedPoint& point : plan_retention(std::move(rows), clock_.now())) {
+      if (point.decision.keep() || stop_.stop_requested()) continue;
+      const PointRecord& record = point.row.point.record;
+      TM_DO(service_->remove(record.id));
+      log::info("point {} of {}:{} is dropped: no line of 'keep' wants it", record.id.hex(),
+                record.site, record.asset);
+    }
+    return {};
   }
 
   void run_job(BackupRunner& runner, const std::string& policy, const BackupJob& job) {

@@ -50,13 +50,62 @@ TEST_P(PointStoreAdminTest, ADeletedPointIsFoundByItsIdOnlyAndCannotBePinned) {
   EXPECT_EQ(must(osaka().stats()).points, 1U);
 }
 
+TEST_P(PointStoreAdminTest, ADeletionCanBeTakenBack) {
+  const PointId id = add();
+  must(osaka().undelete(id));  // of nothing
+  must(osaka().remove(id));
+  must(osaka().undelete(id));
+  EXPECT_FALSE(find(id).deleted);
+  EXPECT_THAT(must(osaka().points("", "")), SizeIs(1));
+  store_.reopen_without_catalog();
+  EXPECT_THAT(must(store_.service().points("", "")), SizeIs(1));
+}
+
+TEST_P(PointStoreAdminTest, ALockedPointCannotBeDeletedBeforeItsTime) {
+  const UploadSession session = must(store_.service().begin("tokyo", kAsset, {}));
+  PointRecord record = store_.record(session, "tokyo", kAsset, TreeRoot{});
+  record.labels["keep"] = "last=1 locked_for=7200s";
+  const PointId id = must(store_.service().commit(session, store_.sealed(record))).point.record.id;
+  EXPECT_EQ(code_of(osaka().remove(id)), ErrorCode::refused);
+  store_.clock().advance(std::chrono::minutes(119));
+  EXPECT_EQ(code_of(osaka().remove(id)), ErrorCode::refused);
+  // Set forward, the clock does not end it.
+  store_.clock().jump(std::chrono::hours(10));
+  EXPECT_EQ(code_of(osaka().remove(id)), ErrorCode::refused);
+  store_.clock().jump(-std::chrono::hours(20));
+  EXPECT_EQ(code_of(osaka().remove(id)), ErrorCode::refused);
+  store_.clock().jump(std::chrono::hours(10));
+  store_.clock().advance(std::chrono::minutes(2));
+  must(osaka().remove(id));
+}
+
 TEST_P(PointStoreAdminTest, WhatIsNotThereIsNotFound) {
   const PointId none = rng_.id<PointId>();
   EXPECT_EQ(code_of(osaka().set_pinned(none, true)), ErrorCode::not_found);
   EXPECT_EQ(code_of(osaka().set_pinned(none, false)), ErrorCode::not_found);
   EXPECT_EQ(code_of(osaka().remove(none)), ErrorCode::not_found);
+  EXPECT_EQ(code_of(osaka().undelete(none)), ErrorCode::not_found);
   EXPECT_EQ(code_of(osaka().set_verified(none)), ErrorCode::not_found);
   EXPECT_EQ(store_.medium().count(), 1U);  // the descriptor; no mark
+}
+
+TEST_P(PointStoreAdminTest, ACollectionTellsWhatItDid) {
+  const PointId old =
+      store_.add_point("tokyo", kAsset, make_content(store_.keys(), 50, 1)).point.record.id;
+  add();
+  must(osaka().remove(old));
+  CollectRequest request;
+  request.grace = std::chrono::hours(1);
+  store_.clock().advance(request.grace);
+  const CollectReport first = must(osaka().collect(request));
+  EXPECT_EQ(first.points_dropped, 1U);
+  EXPECT_GT(first.packs_waiting, 0U);
+  store_.clock().advance(request.grace);
+  const CollectReport second = must(osaka().collect(request));
+  EXPECT_EQ(second.packs_removed, first.packs_waiting);
+  EXPECT_EQ(second.bytes_removed, first.bytes_waiting);
+  store_.clock().jump(std::chrono::hours(1));
+  EXPECT_EQ(code_of(osaka().collect(request)), ErrorCode::refused);
 }
 
 TEST_P(PointStoreAdminTest, TheTimeOfVerificationIsTheStores) {

@@ -1,3 +1,4 @@
+#include "tests/base/random.h"
 #include "tests/config/support.h"
 
 namespace tidemark::test {
@@ -103,6 +104,37 @@ TEST(Cron, RefusesDaysThatNeverCome) {
   EXPECT_TRUE(parse_cron("0 0 31 2,3 *"));
   // Either day field is enough where both are restricted.
   EXPECT_TRUE(parse_cron("0 0 31 2 mon"));
+}
+
+// The last minute that a schedule names, found by looking at each.
+TEST(CronTest, TheLastTimeIsTheLastMinuteThatTheLineNames) {
+  const auto names = [](const CronSchedule& line, Timestamp t) {
+    const std::time_t seconds = t.us / 1'000'000;
+    std::tm tm{};
+    ::gmtime_r(&seconds, &tm);
+    const bool day = (line.days >> tm.tm_mday & 1) != 0,
+               weekday = (line.weekdays >> tm.tm_wday & 1) != 0;
+    const bool any = line.any_day || line.any_weekday;
+    return (line.minutes >> tm.tm_min & 1) != 0 && (line.hours >> tm.tm_hour & 1) != 0 &&
+           (line.months >> (tm.tm_mon + 1) & 1) != 0 && (any ? day && weekday : day || weekday);
+  };
+  test::Random random;
+  constexpr std::int64_t kMinute = 60'000'000;
+  for (const char* text : {"* * * * *", "0 * * * *", "*/7 3-5 * * *", "30 2 * * mon", "0 0 1 * *",
+                           "15 6 13 * fri", "59 23 31 12 *", "0 12 * 2 sun", "1 1 */10 * 2"}) {
+    const CronSchedule line = cron(text);
+    for (int i = 0; i < 5; ++i) {
+      const Timestamp now{1'790'000'000'000'000 +
+                          static_cast<std::int64_t>(random.below(400ULL * 24 * 3600)) * 1'000'000};
+      Timestamp expected{now.us - now.us % kMinute};
+      while (!names(line, expected)) expected.us -= kMinute;
+      EXPECT_EQ(format_time(last_time(line, now)), format_time(expected))
+          << text << " at " << now.us;
+    }
+  }
+  EXPECT_EQ(format_time(last_time(cron("0 0 29 2 *"), *parse_time("2103-06-01", {}))),
+            "2096-02-29T00:00:00Z");
+  EXPECT_EQ(format_time(last_time(cron("* * * * *"), {0})), "1970-01-01T00:00:00Z");
 }
 
 }  // namespace

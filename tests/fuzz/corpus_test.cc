@@ -14,6 +14,7 @@ void fuzz_node(tidemark::ByteView input);
 void fuzz_record(tidemark::ByteView input);
 void fuzz_committed(tidemark::ByteView input);
 void fuzz_descriptor(tidemark::ByteView input);
+void fuzz_expired(tidemark::ByteView input);
 void fuzz_key_file(tidemark::ByteView input);
 void fuzz_region(tidemark::ByteView input);
 void fuzz_object(tidemark::ByteView input);
@@ -115,6 +116,7 @@ const Target kTargets[] = {
        return golden_seeds({"store_plain", "store_sealed"});
      },
      kMiB},
+    {"Expired", fuzz_expired, [] { return golden_seeds({"expired"}); }, kMiB},
     {"KeyFile", fuzz_key_file, [] { return golden_seeds({"key_file"}); }, kMiB},
     {"Region", fuzz_region, region_seeds, kMiB},
     {"Object", fuzz_object, object_seeds, kMiB},

@@ -1,0 +1,89 @@
+// Which points of an asset are kept, and why: pure functions of the points, the rules and the time.
+//
+// Time is the store's: when it received a point. Points stand in the order in which they came in,
+// which decides where times are equal. A day, week (from Monday), month and year are those of UTC.
+//
+//   last: N     the N newest points
+//   hourly: N   of the N newest hours that have points, the newest point each; the others likewise
+//   locked_for  a point that young is kept, by the rule that it was taken under
+//
+// Of an hour's (a day's …) points a complete one is chosen before one that was taken in part.
+// A point goes when neither the rule in force nor the rule that it was taken under wants it: a
+// larger rule holds at once, a smaller one only for points taken since, so that whoever forges a
+// point with a small rule drops none of the others. The newest point and the newest complete one
+// always stay.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "config/config.h"
+
+namespace tidemark {
+
+struct RetentionPoint {
+  PointId id;
+  Timestamp received;
+  std::uint64_t sequence = 0;
+  std::optional<KeepConfig> rule;  // that it was taken under; nothing: it is kept for ever
+  bool pinned = false;
+  bool in_part = false;
+};
+
+enum class KeepReason : std::uint8_t {
+  pinned,
+  locked,
+  no_rule,
+  newest,
+  newest_complete,
+  last,
+  hourly,
+  daily,
+  weekly,
+  monthly,
+  yearly
+};
+
+struct KeepDecision {
+  PointId id;
+  struct Reason {
+    KeepReason reason;
+    std::uint64_t number = 0;  // "the 3rd …": of last to yearly, counted from the newest
+    std::uint64_t of = 0;      // "… of 24"
+    bool by_own_rule = false;  // not by the one in force
+    bool operator==(const Reason&) const = default;
+  };
+  std::vector<Reason> reasons;  // none: it goes
+  bool keep() const { return !reasons.empty(); }
+};
+
+// A decision for each point, in the order given. `rule`: the one in force now; nothing: every point
+// is kept. A point that was received in the future (the clock was set back) is new.
+std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> points,
+                                           const std::optional<KeepConfig>& rule, Timestamp now);
+
+// When the lock of a point ends; nothing where it has none.
+std::optional<Timestamp> locked_until(Timestamp received, const std::optional<KeepConfig>& rule);
+
+// One sentence for an operator: "kept: the 2nd of 24 hours; pinned", "goes: no line of 'keep' wants
+// it".
+std::string explain(const KeepDecision& decision);
+
+// As it is written into a point's labels: "last=6 hourly=24 locked_for=604800s"; words of 0 are
+// left out. One rule has one text.
+std::string keep_text(const KeepConfig& keep);
+// `unsupported` for a word that this version does not know: the point is kept then.
+Result<KeepConfig> parse_keep(std::string_view text);
+
+// Labels of points, set by the source.
+inline constexpr std::string_view kKeepLabel = "keep", kPolicyLabel = "policy",
+                                  kInPartLabel = "keys_unsettled";
+
+}  // namespace tidemark
