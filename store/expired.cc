@@ -104,7 +104,10 @@ Result<ExpiredPoints> read_expired_points(Backend& backend) {
   const auto bytes = read_blob(backend, ExpiredPoints::kBlobName, kBlobBytesMax);
   if (!bytes && bytes.error().code() == ErrorCode::not_found) return ExpiredPoints();
   if (!bytes) return bytes.error();
-  return decode_expired_points(*bytes);
+  auto points = decode_expired_points(*bytes);
+  if (points || points.error().code() != ErrorCode::corruption) return points;
+  return std::move(points).error().with_hint(
+      "move the blob 'expired' out of the store; a rebuild then names the numbers that are gone");
 }
 
 }  // namespace tidemark
