@@ -6,19 +6,18 @@
 // as where a site keeps its own points, so that its catalog counts too. Each phase is a process,
 // and prints one JSON line with its peak of resident memory.
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 
 #include "agent/backup/bucket_backup.h"
 #include "agent/backup/bucket_meta.h"
 #include "agent/service/store_service.h"
 #include "base/crypto.h"
+#include "bench/process.h"
 #include "snapshot/bucket/pages.h"
 #include "store/backend/file_backend.h"
 #include "tests/fakes/generated_bucket.h"
@@ -31,15 +30,6 @@ using testing::GeneratedBucket;
 constexpr std::uint64_t kChangedEach = 100;
 const std::string kMany = "many", kFirst = "first";
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().describe() << "\n";
-    ::_exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
-
 std::unique_ptr<s3::Client> client_of(const std::string& endpoint) {
   s3::ClientOptions options;
   options.endpoint = endpoint;
@@ -48,27 +38,6 @@ std::unique_ptr<s3::Client> client_of(const std::string& endpoint) {
   };
   options.connections_max = kObjectReaders + kListedAtOnce;
   return must(s3::Client::create(std::move(options)));
-}
-
-// Resident now, or at most so far: "VmRSS", "VmHWM".
-std::uint64_t memory_mib(const std::string& what) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(what + ":")) return std::stoull(line.substr(what.size() + 1)) / 1024;
-  return 0;
-}
-
-// In a process of its own; returns once it has ended, and ends this one where it failed.
-void in_process(const std::function<void()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    body();
-    std::cout.flush();
-    ::_exit(0);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  if (status != 0) ::_exit(1);
 }
 
 // Serves both buckets until the parent has gone; its endpoint.

@@ -3,12 +3,9 @@
 // A store of CHUNKS (10,000,000) chunks, half of which only a deleted point reaches, is collected
 // twice. The chunks' packs are rows and empty blobs, as a collection never reads them; trees, their
 // packs and the catalog are real. Each phase is a process and prints one JSON line.
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +13,7 @@
 #include "agent/service/point_json.h"
 #include "agent/service/store_service.h"
 #include "base/crypto.h"
+#include "bench/process.h"
 #include "store/backend/file_backend.h"
 #include "store/tree.h"
 
@@ -24,34 +22,6 @@ namespace {
 
 constexpr std::uint64_t kChunksPerPack = 4096;
 constexpr std::uint32_t kChunkBytes = 4096;
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().describe() << "\n";
-    ::_exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
-
-std::uint64_t peak_mib() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) / 1024;
-  return 0;
-}
-
-void in_process(const std::function<void()>& body) {
-  if (const pid_t child = ::fork(); child != 0) {
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    if (status != 0) ::_exit(1);
-    return;
-  }
-  body();
-  std::cout.flush();
-  ::_exit(0);
-}
 
 ChunkId nth_chunk(std::uint64_t n) {
   ByteWriter w;
@@ -108,7 +78,7 @@ void collect(const std::filesystem::path& directory) {
   CollectRequest request;
   request.grace = {};
   auto json = collect_report_json(must(store->collect(request)));
-  json["peak_rss_mib"] = peak_mib();
+  json["peak_rss_mib"] = memory_mib("VmHWM");
   std::cout << json.dump() << "\n";
 }
 
