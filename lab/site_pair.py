@@ -52,6 +52,21 @@ class Site:
         done.text, done.errors = out, err
         return done
 
+    def config_text(self):
+        with open(self.config_path) as f:
+            return f.read()
+
+    def write_config(self, text):
+        with open(self.config_path, "w") as f:
+            f.write(text)
+
+    def edit_config(self, old, new):
+        """Replaces what must be there."""
+        text = self.config_text()
+        if old not in text:
+            raise ValueError(f"{self.config_path} has no {old!r}")
+        self.write_config(text.replace(old, new))
+
     def json(self, *args, **kwargs):
         return json.loads(self.run("--json", "--quiet", *args, **kwargs).text)
 
@@ -147,8 +162,7 @@ class Pair:
             text += ("policies:\n  all:\n"
                      f"    assets: [ \"rbd/rbd/*\", \"rbd/rbd/tenant/*\"{buckets} ]\n    to: osaka\n"
                      + self.policy_extra)
-        with open(site.config_path, "w") as f:
-            f.write(text)
+        site.write_config(text)
 
     def s3_section(self, site):
         user, files = self.s3[site.name], {}

@@ -259,10 +259,7 @@ class Secure(BucketCase):
         gateway.put_in_parts(self.s3["a"], "photos", "film", os.urandom(9_000_000))
         state = self.content("a", "photos")
         tokyo = self.pair.tokyo
-        with open(tokyo.config_path) as f:
-            text = f.read()
-        with open(tokyo.config_path, "w") as f:
-            f.write(text.replace(self.users["a"]["endpoint"], endpoint))
+        tokyo.edit_config(self.users["a"]["endpoint"], endpoint)
         done = tokyo.run("--json", "--quiet", "backup", "s3/photos", code=None)
         self.assertIn(done.returncode, (1, 5), "its CA is not known")
         self.assertIn("certificate", self.error(done.errors)["message"])

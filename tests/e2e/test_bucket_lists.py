@@ -35,15 +35,11 @@ class Lists(BucketCase):
     def through(self, site, name, lists, others):
         port, self.list_faults = self.clusters[name].rgw_port, 0
         with S3Proxy(port, self.choose(lists, others)) as proxy:
-            with open(site.config_path) as f:
-                text = f.read()
-            with open(site.config_path, "w") as f:
-                f.write(text.replace(self.users[name]["endpoint"], proxy.endpoint))
+            site.edit_config(self.users[name]["endpoint"], proxy.endpoint)
             try:
                 yield proxy
             finally:
-                with open(site.config_path, "w") as f:
-                    f.write(text)
+                site.edit_config(proxy.endpoint, self.users[name]["endpoint"])
 
     def entries(self, name, bucket):
         """{key: [(is a marker, ETag) newest first]}"""

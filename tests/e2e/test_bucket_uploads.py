@@ -223,10 +223,7 @@ class Complete(BucketCase):
                 return chance.choice([None, None, "lost", "error after", "throttle"])
             return None
         with S3Proxy(self.clusters["b"].rgw_port, misdeed) as proxy:
-            with open(self.pair.osaka.config_path) as f:
-                text = f.read()
-            with open(self.pair.osaka.config_path, "w") as f:
-                f.write(text.replace(self.users["b"]["endpoint"], proxy.endpoint))
+            self.pair.osaka.edit_config(self.users["b"]["endpoint"], proxy.endpoint)
             for tried in range(1, 20):
                 done = self.pair.osaka.run("--json", "--quiet", "restore", "tokyo:s3/photos", "--to-bucket", "back",
                                            code=None, timeout=400)

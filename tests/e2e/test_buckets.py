@@ -37,12 +37,8 @@ class Buckets(BucketCase):
         """As radosgw takes it: what it may take for a path is not there."""
         self.fill("photos")
         for site, name in ((self.pair.tokyo, "a"), (self.pair.osaka, "b")):
-            with open(site.config_path) as f:
-                text = f.read()
-            self.assertIn(self.users[name]["endpoint"], text)
-            with open(site.config_path, "w") as f:
-                f.write(text.replace(self.users[name]["endpoint"], f"http://localhost:{self.clusters[name].rgw_port}")
-                            .replace("s3: {", "s3: { addressing: virtual_host,"))
+            site.edit_config(self.users[name]["endpoint"], f"http://localhost:{self.clusters[name].rgw_port}")
+            site.edit_config("s3: {", "s3: { addressing: virtual_host,")
         self.backup("photos")
         self.restore("--to-bucket", "back")
         self.assertEqual(self.content("b", "back"), self.content("a", "photos"))

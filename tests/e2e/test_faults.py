@@ -52,25 +52,15 @@ class Faults(Case):
         """A third site: certificates and a configuration, but nobody has configured it as a peer."""
         self.pair.issue("kyoto")
         site = Site(os.path.join(self.pair.dir, "kyoto"), "kyoto", BINARY, self.a)
-        with open(self.pair.tokyo.config_path) as f:
-            text = f.read()
-        with open(site.config_path, "w") as f:
-            f.write(text.replace("tokyo", "kyoto").replace(f"127.0.0.1:{self.pair.tokyo.port}\n",
-                                                           f"127.0.0.1:{site.port}\n"))
+        site.write_config(self.pair.tokyo.config_text().replace("tokyo", "kyoto").replace(
+            f"127.0.0.1:{self.pair.tokyo.port}\n", f"127.0.0.1:{site.port}\n"))
         return site
 
     def restart_osaka(self, peers):
         """With other peers in its configuration."""
         self.pair.osaka.stop_agent()
-        self.edit(self.pair.osaka, "peers:\n  tokyo: {}\n", f"peers:\n  tokyo: {{}}\n{peers}")
+        self.pair.osaka.edit_config("peers:\n  tokyo: {}\n", f"peers:\n  tokyo: {{}}\n{peers}")
         self.pair.osaka.start_agent()
-
-    def edit(self, site, old, new):
-        with open(site.config_path) as f:
-            text = f.read()
-        self.assertIn(old, text)
-        with open(site.config_path, "w") as f:
-            f.write(text.replace(old, new))
 
     def context(self, name="tokyo", pki=None):
         pki = pki or self.pair.pki
@@ -136,20 +126,20 @@ class Certificates(Faults):
             return f"cert: {directory}/{site}.crt, key: {directory}/{site}.key"
 
         for directory in (old["tokyo"], other):
-            self.edit(tokyo, tls("tokyo", self.pair.pki), tls("tokyo", directory))
+            tokyo.edit_config(tls("tokyo", self.pair.pki), tls("tokyo", directory))
             error = self.failing(tokyo, "backup", "rbd/rbd/vol", exit_codes=(5,), codes=("permission_denied",))
             self.assertIn("certificate", error["message"].lower())
             if directory is not other:
                 self.assertIn("expired", error["message"])
             self.failing(tokyo, "points", exit_codes=(5,))
-            self.edit(tokyo, tls("tokyo", directory), tls("tokyo", self.pair.pki))
+            tokyo.edit_config(tls("tokyo", directory), tls("tokyo", self.pair.pki))
         # Another site's certificate is no identity either, though the CA is the right one.
-        self.edit(tokyo, "site: tokyo", "site: kyoto")
+        tokyo.edit_config("site: tokyo", "site: kyoto")
         self.failing(tokyo, "backup", "rbd/rbd/vol", exit_codes=(2, 5))
-        self.edit(tokyo, "site: kyoto", "site: tokyo")
+        tokyo.edit_config("site: kyoto", "site: tokyo")
         for directory in (old["osaka"], other):
             osaka.stop_agent()
-            self.edit(osaka, tls("osaka", self.pair.pki), tls("osaka", directory))
+            osaka.edit_config(tls("osaka", self.pair.pki), tls("osaka", directory))
             try:
                 osaka.start_agent()
             except RuntimeError as refusal:  # it may as well refuse to serve with it
@@ -157,7 +147,7 @@ class Certificates(Faults):
             else:
                 error = self.failing(tokyo, "backup", "rbd/rbd/vol", exit_codes=(5,))
                 self.assertIn("certificate", error["message"].lower())
-            self.edit(osaka, tls("osaka", directory), tls("osaka", self.pair.pki))
+            osaka.edit_config(tls("osaka", directory), tls("osaka", self.pair.pki))
         osaka.stop_agent()
         osaka.start_agent()
         self.assertEqual(len(self.snapshots()), 1)
@@ -231,10 +221,10 @@ class Certificates(Faults):
         # What it writes is its own, under whatever name.
         session, fence = self.begin(site="kyoto")
         self.assert_refused(self.call("POST", f"/v1/sessions/{session}/missing?fence={fence}", b"\0" * 32), 403)
-        self.edit(self.pair.osaka, "  kyoto: {}\n", "  kyoto: { read: [ \"tokyo:rbd/rbd/other-*\" ] }\n")
+        self.pair.osaka.edit_config("  kyoto: {}\n", "  kyoto: { read: [ \"tokyo:rbd/rbd/other-*\" ] }\n")
         self.restart_osaka("")
         self.failing(kyoto, *restore, exit_codes=(4,))
-        self.edit(self.pair.osaka, "rbd/rbd/other-*", "rbd/rbd/*")
+        self.pair.osaka.edit_config("rbd/rbd/other-*", "rbd/rbd/*")
         self.restart_osaka("")
         self.assertEqual([p["id"] for p in kyoto.json("points")["points"]], [point["id"]])
         self.assert_same(self.restored(point["id"], site=kyoto), state, "granted")
@@ -441,11 +431,11 @@ class Environment(Faults):
                 os.chmod(path, 0o600)
             else:
                 os.unlink(path)
-            self.edit(self.pair.tokyo, self.pair.key_file, path)
+            self.pair.tokyo.edit_config(self.pair.key_file, path)
             error = self.failing(self.pair.tokyo, "backup", "rbd/rbd/vol", exit_codes=exit_codes)
             self.assertNotIn("abab", json.dumps(error))
             self.failing(self.pair.tokyo, "restore", "rbd/rbd/vol", "--to", "rbd/x", exit_codes=exit_codes)
-            self.edit(self.pair.tokyo, path, self.pair.key_file)
+            self.pair.tokyo.edit_config(path, self.pair.key_file)
         self.assertEqual(len(self.snapshots()), 1)
         self.assertEqual(rbd.RBD().list(self.io["a"]), ["vol"])
         self.assert_nothing_lost(point)
@@ -454,11 +444,9 @@ class Environment(Faults):
     def test_a_second_agent_on_one_store_is_refused(self):
         _, point = self.first_point()
         second = Site(os.path.join(self.pair.dir, "second"), "osaka", BINARY, self.b)
-        with open(self.pair.osaka.config_path) as f:
-            text = f.read()
-        with open(second.config_path, "w") as f:
-            f.write(text.replace(f"127.0.0.1:{self.pair.osaka.port}\n", f"127.0.0.1:{second.port}\n")
-                    .replace(f"state: {self.pair.osaka.dir}", f"state: {second.dir}"))
+        second.write_config(self.pair.osaka.config_text())
+        second.edit_config(f"127.0.0.1:{self.pair.osaka.port}\n", f"127.0.0.1:{second.port}\n")
+        second.edit_config(f"state: {self.pair.osaka.dir}", f"state: {second.dir}")
         self.failing(second, "agent", exit_codes=(5,), codes=("refused",), timeout=30)
         self.failing(self.pair.osaka, "agent", exit_codes=(1, 5), timeout=30)
         self.assertIsNone(self.pair.osaka.agent.poll())
@@ -472,11 +460,11 @@ class Environment(Faults):
                      for line in f]
         with open(conf, "w") as f:
             f.writelines(lines)
-        self.edit(self.pair.tokyo, self.a.conf, conf)
+        self.pair.tokyo.edit_config(self.a.conf, conf)
         begun = time.monotonic()
         self.failing(self.pair.tokyo, "backup", "rbd/rbd/vol", exit_codes=(1,), codes=("unavailable", "deadline_exceeded"))
         self.assertLess(time.monotonic() - begun, 30)
-        self.edit(self.pair.tokyo, conf, self.a.conf)
+        self.pair.tokyo.edit_config(conf, self.a.conf)
         # One that pauses is waited for.
         self.fill(6, start=8)
         state = self.content()

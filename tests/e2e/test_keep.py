@@ -14,12 +14,9 @@ class Keep(Case):
         super().setUp()
 
     def set_keep(self, keep):
-        config = self.pair.tokyo.config_path
-        with open(config) as f:
-            text = f.read()
-        with open(config, "w") as f:
-            f.write("\n".join(f"    keep: {keep}" if line.startswith("    keep:") else line
-                              for line in text.split("\n")))
+        tokyo = self.pair.tokyo
+        tokyo.write_config("\n".join(f"    keep: {keep}" if line.startswith("    keep:") else line
+                                     for line in tokyo.config_text().split("\n")))
 
     def take_points(self, count=POINTS):
         """Each with 4 MiB of its own."""
@@ -97,11 +94,7 @@ class Keep(Case):
     def test_the_agent_does_it_by_itself_beside_backups(self):
         """A store whose agent collects every minute, with points every few seconds."""
         self.pair.osaka.stop_agent()
-        config = self.pair.osaka.config_path
-        with open(config) as f:
-            text = f.read()
-        with open(config, "w") as f:
-            f.write(text.replace("store:\n", "store:\n  gc: { every: 1m, grace: 1m }\n"))
+        self.pair.osaka.edit_config("store:\n", "store:\n  gc: { every: 1m, grace: 1m }\n")
         self.pair.osaka.start_agent()
         self.create(mib=8)
         taken, end = [], time.monotonic() + 140
