@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/assert.h"
+#include "base/queue.h"
 #include "store/tree.h"
 
 namespace tidemark {
@@ -347,6 +348,19 @@ Result<NodeRefs> parse_node_refs(ByteView stored) {
 }
 
 std::string pack_mark_name(const PackId& id) { return "marks/" + id.hex() + ".damaged"; }
+
+Result<std::vector<NodeRefs>> read_node_refs(Backend& backend, std::span<const BlobLocation> nodes,
+                                             std::size_t threads) {
+  std::vector<NodeRefs> refs(nodes.size());
+  TM_DO(parallel_for(nodes.size(), threads, [&](std::size_t i) -> Status {
+    const BlobLocation& at = nodes[i];
+    TM_TRY(const Bytes stored,
+           backend.read(pack_blob_name(at.pack), at.entry.offset, at.entry.stored_size));
+    TM_TRY(refs[i], parse_node_refs(stored));
+    return {};
+  }));
+  return refs;
+}
 
 std::string pack_blob_name(const PackId& id) {
   const std::string hex = id.hex();

@@ -8,11 +8,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "store/backend.h"
 #include "store/keys.h"
 
 namespace tidemark {
@@ -119,6 +121,9 @@ struct NodeRefs {
   std::vector<ChunkId> refs;
 };
 Result<NodeRefs> parse_node_refs(ByteView stored);
+// Those of many nodes, read on up to `threads` threads; the first failure, if any.
+Result<std::vector<NodeRefs>> read_node_refs(Backend& backend, std::span<const BlobLocation> nodes,
+                                             std::size_t threads);
 
 // "packs/3f/3f09…", and back.
 std::string pack_blob_name(const PackId& id);

@@ -188,4 +188,16 @@ std::optional<PointId> point_of_blob_name(std::string_view name) {
   return id;
 }
 
+std::string point_mark_name(const PointId& id, PointMark mark) {
+  return "marks/" + id.hex() + (mark == PointMark::pin ? ".pin" : ".deleted");
+}
+
+std::optional<PointId> point_of_mark_name(std::string_view name, PointMark mark) {
+  const auto slash = name.find('/'), dot = name.find('.');
+  if (slash > dot || dot == std::string_view::npos) return std::nullopt;
+  const auto id = PointId::from_hex(name.substr(slash + 1, dot - slash - 1));
+  if (!id || point_mark_name(*id, mark) != name) return std::nullopt;
+  return id;
+}
+
 }  // namespace tidemark

@@ -85,5 +85,10 @@ Result<CommittedPoint> decode_committed_point(ByteView bytes);
 // "points/<hex id>", and back.
 std::string point_blob_name(const PointId& id);
 std::optional<PointId> point_of_blob_name(std::string_view name);
+// "marks/<hex id>.pin" and "marks/<hex id>.deleted" lie beside a point that is held, or was
+// deleted; and back: nothing for any other name.
+enum class PointMark { pin, deleted };
+std::string point_mark_name(const PointId& id, PointMark mark);
+std::optional<PointId> point_of_mark_name(std::string_view name, PointMark mark);
 
 }  // namespace tidemark

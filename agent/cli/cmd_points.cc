@@ -17,28 +17,22 @@ void print_points(const std::vector<PointRow>& rows) {
   for (const PointRow& row : rows) {
     const PointRecord& record = row.point.record;
     table.push_back({record.id.hex().substr(0, 12), record.site + ":" + record.asset,
-                     format_time({record.time.us - record.time.us % 1'000'000}),
-                     format_bytes(record.size_bytes), format_bytes(record.changed_bytes),
-                     format_bytes(record.shipped_bytes), row.pinned ? "yes" : ""});
+                     shown_time(record.time), format_bytes(record.size_bytes),
+                     format_bytes(record.changed_bytes), format_bytes(record.shipped_bytes),
+                     row.pinned ? "yes" : ""});
   }
   print_table(table);
 }
 
 Result<int> list_points(Command& command, const std::string& asset_text) {
   TM_TRY(StoreAccess access, command.open_store());
-  std::string site, asset;
-  if (!asset_text.empty()) {
-    TM_TRY(const SiteAsset parsed, command.parse_asset(asset_text));
-    // Without a written site all sites' assets of that name are meant.
-    site = asset_text.find(':') < asset_text.find('/') ? parsed.site : "";
-    asset = parsed.asset.text();
-  }
-  TM_TRY(const auto rows, access.store->points(site, asset));
+  TM_TRY(const auto filter, command.parse_filter(asset_text));
+  TM_TRY(const auto rows, access.store->points(filter.first, filter.second));
   const auto damaged = access.store->damaged_records();
   for (const DamagedRecord& record : damaged)
     std::fprintf(stderr, "tidemark: point %s is left out: %s\n", record.id.c_str(),
                  record.message.c_str());
-  if (rows.empty() && !asset.empty() && damaged.empty())
+  if (rows.empty() && !asset_text.empty() && damaged.empty())
     return Error(ErrorCode::not_found, access.name + " has no points of " + asset_text);
   nlohmann::json points = nlohmann::json::array();
   for (const PointRow& row : rows) points.push_back(point_json(row));

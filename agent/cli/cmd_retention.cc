@@ -16,8 +16,7 @@ void print_plan(const std::vector<PlannedPoint>& plan) {
   for (const PlannedPoint& point : plan) {
     const PointRecord& record = point.row.point.record;
     table.push_back({record.id.hex().substr(0, 12), record.site + ":" + record.asset,
-                     format_time({point.row.point.received.us / 1'000'000 * 1'000'000}),
-                     explain(point.decision)});
+                     shown_time(point.row.point.received), explain(point.decision)});
   }
   print_table(table);
 }
@@ -31,15 +30,9 @@ nlohmann::json plan_json(const PlannedPoint& point) {
 
 Result<std::vector<PlannedPoint>> make_plan(Command& command, StoreAccess& access,
                                             const std::string& asset_text) {
-  std::string site, asset;
-  if (!asset_text.empty()) {
-    TM_TRY(const SiteAsset parsed, command.parse_asset(asset_text));
-    // Without a written site all sites' assets of that name are meant.
-    site = asset_text.find(':') < asset_text.find('/') ? parsed.site : "";
-    asset = parsed.asset.text();
-  }
-  TM_TRY(auto rows, access.store->points(site, asset));
-  if (rows.empty() && !asset.empty())
+  TM_TRY(const auto filter, command.parse_filter(asset_text));
+  TM_TRY(auto rows, access.store->points(filter.first, filter.second));
+  if (rows.empty() && !asset_text.empty())
     return Error(ErrorCode::not_found, access.name + " has no points of " + asset_text);
   return plan_retention(std::move(rows), command.clock.now());
 }

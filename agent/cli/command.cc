@@ -99,6 +99,12 @@ Result<SiteAsset> Command::parse_asset(const std::string& text) {
   return parsed;
 }
 
+Result<std::pair<std::string, std::string>> Command::parse_filter(const std::string& text) {
+  if (text.empty()) return std::pair<std::string, std::string>();
+  TM_TRY(SiteAsset parsed, parse_site_asset(text));
+  return std::pair(std::move(parsed.site), parsed.asset.text());
+}
+
 Result<PointRow> Command::find_point_by_id(StoreAccess& access, const std::string& id) {
   const bool hex =
       id.size() >= 4 && id.size() <= 32 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
@@ -154,6 +160,8 @@ void Command::print(const nlohmann::json& json, const std::function<void()>& tex
     text();
   }
 }
+
+std::string shown_time(Timestamp t) { return format_time({t.us - t.us % 1'000'000}); }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;

@@ -54,6 +54,9 @@ class Command {
   Result<PointRow> find_point_by_id(StoreAccess& access, const std::string& id);
   // `[<site>:]<asset>`, with this site's name where none is written.
   Result<SiteAsset> parse_asset(const std::string& text);
+  // Of a list: the site and the asset in `[<site>:]<asset>`; two empty texts for an empty one.
+  // Without a written site all sites' assets of that name are meant.
+  Result<std::pair<std::string, std::string>> parse_filter(const std::string& text);
 
   // Prints a result: as JSON where asked for, else by `text`.
   void print(const nlohmann::json& json, const std::function<void()>& text) const;
@@ -67,15 +70,17 @@ void add_agent_command(CLI::App& app, Command& command);
 void add_backup_command(CLI::App& app, Command& command);
 void add_catalog_commands(CLI::App& app, Command& command);
 void add_config_commands(CLI::App& app, Command& command);
+void add_gc_command(CLI::App& app, Command& command);
 void add_pki_commands(CLI::App& app, Command& command);
 void add_points_commands(CLI::App& app, Command& command);
 void add_restore_command(CLI::App& app, Command& command);
-void add_store_commands(CLI::App& app, Command& command);
-void add_gc_command(CLI::App& app, Command& command);
 void add_retention_commands(CLI::App& app, Command& command);
+void add_store_commands(CLI::App& app, Command& command);
 void add_verify_command(CLI::App& app, Command& command);
 void add_completion_command(CLI::App& app, Command& command);
 
+// A time as tables show it: to the second.
+std::string shown_time(Timestamp t);
 // Left-aligned columns under a heading, on stdout.
 void print_table(const std::vector<std::vector<std::string>>& rows);
 

@@ -4,8 +4,6 @@
 #include <array>
 #include <charconv>
 #include <map>
-#include <numeric>
-#include <unordered_map>
 
 #include "base/text.h"
 
@@ -14,7 +12,6 @@ namespace {
 
 using std::chrono::days;
 using std::chrono::floor;
-using std::chrono::sys_days;
 
 struct Line {
   KeepReason reason;
@@ -31,6 +28,22 @@ constexpr std::array<Line, 6> kLines = {
      {KeepReason::yearly, "yearly", "years", &KeepConfig::yearly}}};
 constexpr std::uint32_t kCountMax = 100'000;
 constexpr std::int64_t kLockSecondsMax = 3650LL * 24 * 3600;
+
+// Of reasons that no line of a rule gives.
+std::string_view plain_word(KeepReason reason) {
+  switch (reason) {
+    case KeepReason::pinned:
+      return "pinned";
+    case KeepReason::locked:
+      return "locked";
+    case KeepReason::no_rule:
+      return "without a rule every point is kept";
+    case KeepReason::newest:
+      return "the newest";
+    default:
+      return "the newest that is complete";
+  }
+}
 
 // Points of equal numbers share the hour (the day …); numbers grow with time.
 std::int64_t slot_of(KeepReason line, const RetentionPoint& point) {
@@ -156,22 +169,7 @@ std::string explain(const KeepDecision& decision) {
       if (why.by_own_rule) text += " by the rule it was taken under";
       continue;
     }
-    switch (why.reason) {
-      case KeepReason::pinned:
-        text += "pinned";
-        break;
-      case KeepReason::locked:
-        text += "locked";
-        break;
-      case KeepReason::no_rule:
-        text += "without a rule every point is kept";
-        break;
-      case KeepReason::newest:
-        text += "the newest";
-        break;
-      default:
-        text += "the newest that is complete";
-    }
+    text += plain_word(why.reason);
   }
   return text;
 }

@@ -65,8 +65,9 @@ Status BareStore::load_points() {
       damaged_.push_back({id.hex(), row.error().message()});
       continue;
     }
-    row->pinned = marks_.contains("marks/" + id.hex() + ".pin");
-    if (!marks_.contains("marks/" + id.hex() + ".deleted")) points_.push_back(*std::move(row));
+    row->pinned = marks_.contains(point_mark_name(id, PointMark::pin));
+    if (!marks_.contains(point_mark_name(id, PointMark::deleted)))
+      points_.push_back(*std::move(row));
   }
   std::sort(points_.begin(), points_.end(), [](const PointRow& a, const PointRow& b) {
     const auto &ra = a.point.record, &rb = b.point.record;

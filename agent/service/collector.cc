@@ -2,14 +2,10 @@
 
 #include <algorithm>
 
-#include "base/log.h"
-#include "base/queue.h"
-#include "store/tree.h"
-
 namespace tidemark {
 namespace {
 
-constexpr std::string_view kMarksPrefix = "garbage/";
+constexpr std::string_view kGarbagePrefix = "garbage/";
 constexpr std::size_t kNodesPerStep = 512;
 constexpr std::size_t kReadThreads = 4;
 // How many packs go while sessions wait.
@@ -17,10 +13,10 @@ constexpr std::size_t kPacksPerDrop = 16;
 // Bounds the memory for the rows of what goes; more than that takes another look at the catalog.
 constexpr std::uint64_t kRowsPerPass = 1'000'000;
 
-std::string mark_name(const PackId& id) { return std::string(kMarksPrefix) + id.hex(); }
+std::string garbage_name(const PackId& id) { return std::string(kGarbagePrefix) + id.hex(); }
 
-std::optional<PackId> pack_of_mark(std::string_view name) {
-  return PackId::from_hex(name.substr(kMarksPrefix.size()));
+std::optional<PackId> pack_of_garbage(std::string_view name) {
+  return PackId::from_hex(name.substr(kGarbagePrefix.size()));
 }
 
 }  // namespace
@@ -71,7 +67,7 @@ Result<CollectReport> Collector::run() {
 Status Collector::collect() {
   if (!request_.dry_run) TM_DO(drop_points());
   // In this order: what a session is handed after the view was taken is noted.
-  TM_TRY(held_, store_.begin_tracking());
+  TM_DO(store_.begin_tracking());
   TM_DO(check_stop());
   TM_TRY(const auto view, store_.catalog().view());
   TM_DO(check_stop());
@@ -156,19 +152,16 @@ Status Collector::mark_tree(const PointRecord& record) {
     std::vector<ChunkId> ids;
     for (const Node& node : step) ids.push_back(node.id);
     TM_TRY(const auto rows, store_.catalog().find_chunks(ids));
-    std::vector<NodeRefs> refs(count);
-    TM_DO(parallel_for(count, kReadThreads, [&](std::size_t i) -> Status {
+    std::vector<BlobLocation> nodes;
+    for (std::size_t i = 0; i < count; ++i) {
       if (!rows[i])
         return Error(ErrorCode::corruption, "tree node " + ids[i].hex() + " is missing");
-      const BlobLocation& at = rows[i]->location;
-      TM_TRY(const Bytes stored,
-             store_.backend().read(pack_blob_name(at.pack), at.entry.offset, at.entry.stored_size));
-      TM_TRY(refs[i], parse_node_refs(stored));
+      nodes.push_back(rows[i]->location);
+    }
+    TM_TRY(const auto refs, read_node_refs(store_.backend(), nodes, kReadThreads));
+    for (std::size_t i = 0; i < count; ++i) {
       if (refs[i].level != step[i].level)
         return Error(ErrorCode::corruption, "tree node " + ids[i].hex() + " is at the wrong level");
-      return {};
-    }));
-    for (std::size_t i = 0; i < count; ++i) {
       for (const ChunkId& id : refs[i].refs) {
         if (step[i].level == 0)
           reached_.mark(id);
@@ -196,18 +189,18 @@ Status Collector::count_live(CatalogView& view) {
 
 Status Collector::read_marks() {
   std::vector<PackId> marked;
-  TM_DO(store_.backend().list(kMarksPrefix, [&](const BlobInfo& blob) -> Status {
-    if (const auto id = pack_of_mark(blob.name)) marked.push_back(*id);
+  TM_DO(store_.backend().list(kGarbagePrefix, [&](const BlobInfo& blob) -> Status {
+    if (const auto id = pack_of_garbage(blob.name)) marked.push_back(*id);
     return {};
   }));
   for (const PackId& id : marked) {
-    const auto bytes = read_blob(store_.backend(), mark_name(id), sizeof(std::int64_t));
+    const auto bytes = read_blob(store_.backend(), garbage_name(id), sizeof(std::int64_t));
     if (!bytes && bytes.error().retryable()) return bytes.error();
     ByteReader reader(bytes ? ByteView(*bytes) : ByteView());
     const Timestamp when{static_cast<std::int64_t>(reader.u64())};
     // Of a mark that cannot be read, or is of the future, the grace begins now.
     const bool good = reader.done() && when <= clock_.now();
-    marks_[id] = good ? when : Timestamp{INT64_MAX};
+    marks_[id] = good ? std::optional(when) : std::nullopt;
   }
   return {};
 }
@@ -226,25 +219,25 @@ Status Collector::find_dead() {
       return {};
     }
     Pack& pack = packs_[number->second];
-    return pack.live_bytes > 0 ? Status() : consider(*id, blob.size_bytes, false, &pack);
+    return pack.live_bytes > 0 ? Status() : consider(*id, blob.size_bytes, &pack);
   }));
   for (const BlobInfo& blob : orphans) {
     const PackId id = *pack_of_blob_name(blob.name);
     // It may have come in since the view.
     TM_TRY(const auto known, store_.catalog().find_pack(id));
-    if (!known) TM_DO(consider(id, blob.size_bytes, true, nullptr));
+    if (!known) TM_DO(consider(id, blob.size_bytes, nullptr));
   }
   return {};
 }
 
-Status Collector::consider(const PackId& id, std::uint64_t size, bool orphan, Pack* pack) {
+Status Collector::consider(const PackId& id, std::uint64_t size, Pack* pack) {
   TM_DO(check_stop());
-  if (held_.packs.contains(id) || store_.is_tracked(id)) return {};
-  if (orphan) ++report_.orphans;
+  if (store_.is_tracked(id)) return {};
+  if (pack == nullptr) ++report_.orphans;
   const auto mark = marks_.find(id);
-  const bool marked = mark != marks_.end() && mark->second.us != INT64_MAX;
-  if (marked && clock_.now() - mark->second >= request_.grace) {
-    if (orphan)
+  const bool marked = mark != marks_.end() && mark->second;
+  if (marked && clock_.now() - *mark->second >= request_.grace) {
+    if (pack == nullptr)
       dead_orphans_.emplace_back(id, size);
     else
       dead_.push_back(pack);
@@ -255,7 +248,7 @@ Status Collector::consider(const PackId& id, std::uint64_t size, bool orphan, Pa
   if (!marked && !request_.dry_run) {
     ByteWriter w;
     w.u64(static_cast<std::uint64_t>(clock_.now().us));
-    TM_DO(store_.backend().replace(mark_name(id), w.bytes()));
+    TM_DO(store_.backend().replace(garbage_name(id), w.bytes()));
   }
   marks_.erase(id);  // it stands, and stays
   return {};
@@ -314,7 +307,7 @@ Status Collector::drop_orphans() {
 Status Collector::forget_marks() {
   for (const auto& [id, when] : marks_) {
     TM_DO(check_stop());
-    TM_DO(store_.backend().remove(mark_name(id)));
+    TM_DO(store_.backend().remove(garbage_name(id)));
   }
   return {};
 }
@@ -323,7 +316,7 @@ Status Collector::forget_marks() {
 Status Collector::forget_leftovers() {
   std::vector<PointId> marked;
   TM_DO(store_.backend().list("marks/", [&](const BlobInfo& blob) -> Status {
-    if (const auto id = StoreService::point_of_deleted_mark(blob.name)) marked.push_back(*id);
+    if (const auto id = point_of_mark_name(blob.name, PointMark::deleted)) marked.push_back(*id);
     return {};
   }));
   for (const PointId& id : marked) {

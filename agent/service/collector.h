@@ -65,7 +65,8 @@ class Collector {
   Status count_live(CatalogView& view);
   Status read_marks();
   Status find_dead();
-  Status consider(const PackId& id, std::uint64_t size, bool orphan, Pack* pack);
+  // `pack`: null for an orphan, which the catalog does not know.
+  Status consider(const PackId& id, std::uint64_t size, Pack* pack);
   Status drop_dead(CatalogView& view);
   Status drop_some(CatalogView& view, std::span<Pack* const> packs);
   Status drop_orphans();
@@ -77,11 +78,11 @@ class Collector {
   Clock& clock_;
   const CollectRequest request_;
   CollectReport report_;
-  StoreService::Held held_;
   ReachedSet reached_;
   std::unordered_map<std::uint64_t, Pack> packs_;  // by number
   std::unordered_map<PackId, std::uint64_t, IdHash> numbers_;
-  std::unordered_map<PackId, Timestamp, IdHash> marks_;  // those that stand and are of use no more
+  // Those that stand, by when they count from; in the end, those that are of use no more.
+  std::unordered_map<PackId, std::optional<Timestamp>, IdHash> marks_;
   std::vector<Pack*> dead_;
   std::vector<std::pair<PackId, std::uint64_t>> dead_orphans_;
 };

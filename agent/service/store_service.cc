@@ -6,12 +6,10 @@
 #include <unordered_set>
 
 #include "agent/retention/points.h"
-#include "agent/service/collector.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "base/text.h"
 #include "catalog/rebuild.h"
-#include "store/expired.h"
 #include "store/tree.h"
 
 namespace tidemark {
@@ -24,10 +22,6 @@ constexpr std::size_t kNodeReadThreads = 8;
 constexpr std::chrono::minutes kSessionRenewal{5};
 // How far clocks may be apart before nothing is removed by them any more.
 constexpr std::chrono::microseconds kSkewMax = std::chrono::minutes(5);
-
-std::string mark_name(const PointId& id, const char* kind) {
-  return "marks/" + id.hex() + "." + kind;
-}
 
 Bytes timestamp_bytes(Timestamp t) {
   ByteWriter w;
@@ -435,17 +429,11 @@ Result<std::vector<ChunkId>> StoreService::check_complete(const TreeRoot& root) 
         if (!found[i]->closed) open.push_back(found[i]->location);
       }
     }
-    std::vector<NodeRefs> refs(open.size());
-    TM_DO(parallel_for(open.size(), kNodeReadThreads, [&](std::size_t i) -> Status {
-      TM_TRY(const Bytes stored, backend_->read(pack_blob_name(open[i].pack), open[i].entry.offset,
-                                                open[i].entry.stored_size));
-      TM_TRY(refs[i], parse_node_refs(stored));
-      if (refs[i].level != level) return incomplete("a tree node is at the wrong level");
-      return {};
-    }));
+    TM_TRY(const auto refs, read_node_refs(*backend_, open, kNodeReadThreads));
     level_ids.clear();
     std::vector<ChunkId> chunks;
     for (std::size_t i = 0; i < open.size(); ++i) {
+      if (refs[i].level != level) return incomplete("a tree node is at the wrong level");
       closed.push_back(open[i].entry.id);
       for (const ChunkId& id : refs[i].refs)
         if (seen.insert(id).second) (level == 0 ? chunks : level_ids).push_back(id);
@@ -592,9 +580,9 @@ Status StoreService::set_pinned(const PointId& id, bool pinned) {
   // The mark outlives the catalog. A pin is written first and lifted last, so that a crash between
   // the two leaves the point held.
   const Timestamp now = clock_.now();
-  if (pinned) TM_DO(backend_->replace(mark_name(id, "pin"), timestamp_bytes(now)));
+  if (pinned) TM_DO(backend_->replace(point_mark_name(id, PointMark::pin), timestamp_bytes(now)));
   TM_DO(catalog_->set_pinned(id, pinned, now));
-  if (!pinned) TM_DO(backend_->remove(mark_name(id, "pin")));
+  if (!pinned) TM_DO(backend_->remove(point_mark_name(id, PointMark::pin)));
   return {};
 }
 
@@ -621,7 +609,7 @@ Status StoreService::remove(const PointId& id) {
         .with_hint("tidemark points unpin " + id.hex().substr(0, 12));
   const Timestamp now = clock_.now();
   TM_DO(catalog_->set_deleted(id, now, now));
-  return backend_->replace(mark_name(id, "deleted"), timestamp_bytes(now));
+  return backend_->replace(point_mark_name(id, PointMark::deleted), timestamp_bytes(now));
 }
 
 // The mark goes first: after a crash in between the point is deleted, and can be taken back again.
@@ -630,7 +618,7 @@ Status StoreService::undelete(const PointId& id) {
   std::lock_guard lock(decision_mutex_);
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return Error(ErrorCode::not_found, "no point " + id.hex());
-  TM_DO(backend_->remove(mark_name(id, "deleted")));
+  TM_DO(backend_->remove(point_mark_name(id, PointMark::deleted)));
   return catalog_->set_deleted(id, std::nullopt, clock_.now());
 }
 
@@ -642,11 +630,11 @@ Status StoreService::set_verified(const PointId& id) {
 // when that was.
 void StoreService::watch_clock_of(const PointRecord& record) {
   const auto end = record.time + std::chrono::milliseconds(record.duration_ms);
-  const auto skew = clock_.now() - end;
-  const bool agrees = skew < kSkewMax && skew > -kSkewMax;
+  const auto skew = std::chrono::abs(clock_.now() - end);
+  const bool agrees = skew < kSkewMax;
   if (!agrees && skewed_site_.empty())
     log::warn("the clocks of {} and of this store differ by {}", record.site,
-              format_duration(skew < skew.zero() ? -skew : skew));
+              format_duration(skew));
   skewed_site_ = agrees ? std::string() : record.site;
 }
 
@@ -655,9 +643,9 @@ Status StoreService::check_clock() {
     return Error(ErrorCode::refused, "nothing is removed: " + why)
         .with_hint("set the clock right; then start the agent again");
   };
-  const auto drift = (clock_.now() - started_) - (clock_.uptime() - started_uptime_);
-  if (drift > kSkewMax || drift < -kSkewMax)
-    return refuse("the clock jumped by " + format_duration(drift < drift.zero() ? -drift : drift));
+  const auto drift =
+      std::chrono::abs((clock_.now() - started_) - (clock_.uptime() - started_uptime_));
+  if (drift > kSkewMax) return refuse("the clock jumped by " + format_duration(drift));
   const std::lock_guard lock(commit_mutex_);
   if (!skewed_site_.empty())
     return refuse("the clocks of " + skewed_site_ + " and of this store differ");
@@ -665,126 +653,6 @@ Status StoreService::check_clock() {
   if (last && last->point.received - clock_.now() > kSkewMax)
     return refuse("the newest point is ahead of the clock");
   return {};
-}
-
-Result<StoreService::Held> StoreService::begin_tracking() {
-  Held held;
-  const std::lock_guard lock(commit_mutex_);
-  TM_DO(expire_sessions());
-  const std::unique_lock gate(pin_gate_);
-  std::vector<SessionId> sessions;
-  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
-    sessions.push_back(row.id);
-    if (!row.parent.is_null()) held.parents.insert(row.parent);
-    return {};
-  }));
-  for (const SessionId& id : sessions)
-    TM_DO(catalog_->each_pinned_pack(id, [&](const PackId& pack) -> Status {
-      held.packs.insert(pack);
-      return {};
-    }));
-  tracking_ = true;
-  tracked_.clear();
-  return held;
-}
-
-void StoreService::end_tracking() {
-  const std::unique_lock gate(pin_gate_);
-  tracking_ = false;
-  tracked_.clear();
-}
-
-bool StoreService::is_tracked(const PackId& id) const {
-  const std::lock_guard lock(tracked_mutex_);
-  return tracked_.contains(id);
-}
-
-Result<std::vector<PackId>> StoreService::drop_packs(std::span<const PackId> packs,
-                                                     std::span<const ChunkId> chunks) {
-  const std::unique_lock gate(pin_gate_);
-  TM_DO(still_owner());
-  std::vector<PackId> dropped;
-  for (const PackId& id : packs)
-    if (!is_tracked(id)) dropped.push_back(id);
-  // Rows first: a pack that nobody knows is garbage, one that is known and gone is a loss.
-  TM_DO(catalog_->drop_packs(dropped, chunks));
-  for (const PackId& id : dropped) {
-    TM_DO(backend_->remove(pack_blob_name(id)));
-    TM_DO(backend_->remove(pack_mark_name(id)));
-  }
-  return dropped;
-}
-
-Result<std::uint64_t> StoreService::drop_points(std::span<const PointRow> points) {
-  const std::lock_guard lock(commit_mutex_);
-  const std::lock_guard decisions(decision_mutex_);
-  TM_DO(still_owner());
-  std::unordered_set<PointId, IdHash> parents;
-  TM_DO(catalog_->each_session([&](const SessionRow& row) -> Status {
-    parents.insert(row.parent);
-    return {};
-  }));
-  TM_TRY(const auto last, catalog_->last_point());
-  std::vector<PointRow> going;
-  for (const PointRow& point : points) {
-    TM_TRY(auto row, catalog_->find_point(point.point.record.id));
-    const bool stays = !row || !row->deleted || row->pinned ||
-                       parents.contains(point.point.record.id) ||
-                       row->point.sequence == last->point.sequence;
-    if (!stays) going.push_back(*std::move(row));
-  }
-  if (going.empty()) return std::uint64_t{0};
-  TM_TRY(ExpiredPoints expired, read_expired_points(*backend_));
-  for (const PointRow& row : going)
-    TM_DO(expired.add(row.point.sequence, row.point.previous, row.record_hash));
-  TM_DO(backend_->replace(ExpiredPoints::kBlobName, encode(expired)));
-  for (const PointRow& row : going) {
-    const PointId& id = row.point.record.id;
-    TM_DO(backend_->remove(point_blob_name(id)));
-    TM_DO(catalog_->drop_point(id, clock_.now()));
-    TM_DO(backend_->remove(mark_name(id, "deleted")));
-  }
-  return std::uint64_t{going.size()};
-}
-
-std::optional<PointId> StoreService::point_of_deleted_mark(std::string_view blob_name) {
-  constexpr std::string_view kPrefix = "marks/", kSuffix = ".deleted";
-  if (!blob_name.starts_with(kPrefix) || !blob_name.ends_with(kSuffix)) return std::nullopt;
-  blob_name.remove_prefix(kPrefix.size());
-  blob_name.remove_suffix(kSuffix.size());
-  return PointId::from_hex(blob_name);
-}
-
-Status StoreService::forget_deleted_mark(const PointId& id) {
-  const std::lock_guard decisions(decision_mutex_);
-  TM_TRY(const auto row, catalog_->find_point(id));
-  return row ? Status() : backend_->remove(mark_name(id, "deleted"));
-}
-
-Result<CollectReport> StoreService::collect(const CollectRequest& request) {
-  const std::unique_lock one(collect_mutex_, std::try_to_lock);
-  if (!one) return Error(ErrorCode::refused, "a collection is running already");
-  return Collector(*this, clock_, request).run();
-}
-
-Result<std::uint64_t> StoreService::start_collection(CollectRequest request) {
-  const std::lock_guard lock(collection_mutex_);
-  if (collection_.running) return Error(ErrorCode::refused, "a collection is running already");
-  collection_.running = true;
-  collect_thread_ = std::jthread([this, request](const std::stop_token& stop) mutable {
-    request.stop = stop;
-    auto done = collect(request);
-    if (!done) log::error("{}", done.error().describe());
-    const std::lock_guard ended(collection_mutex_);
-    collection_.running = false;
-    collection_.last = std::move(done);
-  });
-  return ++collection_.number;
-}
-
-StoreService::Collection StoreService::collection() const {
-  const std::lock_guard lock(collection_mutex_);
-  return collection_;
 }
 
 Result<CatalogStats> StoreService::stats() { return catalog_->stats(); }

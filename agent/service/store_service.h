@@ -88,13 +88,8 @@ class StoreService final : public PointStore {
   Collection collection() const;
 
   // --- for the collector (agent/service/collector.h), one at a time
-  // What sessions hold, and from now until end_tracking() every pack that is handed to one is
-  // noted.
-  struct Held {
-    std::unordered_set<PackId, IdHash> packs;
-    std::unordered_set<PointId, IdHash> parents;
-  };
-  Result<Held> begin_tracking();
+  // From now until end_tracking() every pack that sessions hold, or are handed, is noted.
+  Status begin_tracking();
   void end_tracking();
   bool is_tracked(const PackId& id) const;
   // Takes packs out of the catalog, then off the backend; those that a session was handed meanwhile
@@ -106,7 +101,6 @@ class StoreService final : public PointStore {
   Result<std::uint64_t> drop_points(std::span<const PointRow> points);
   // Removes the mark of a deleted point that is not there any more.
   Status forget_deleted_mark(const PointId& id);
-  static std::optional<PointId> point_of_deleted_mark(std::string_view blob_name);
   // `refused` where the clock went another way than time: nothing is removed by such a clock.
   Status check_clock();
 

@@ -124,9 +124,10 @@ Result<bool> BackupRunner::is_due(const BackupJob& job, const PolicyConfig& poli
   // Both by this site's clock. A point of the future means that it was set back: then one is due,
   // and the next look counts from that.
   const auto age = clock_.now() - newest->point.record.time;
-  if (age < Duration::zero())
+  if (age < Duration::zero()) {
     log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
-  if (age < Duration::zero()) return true;
+    return true;
+  }
   if (policy.every) return age >= *policy.every;
   return policy.cron && newest->point.record.time < last_time(*policy.cron, clock_.now());
 }
