@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::string_view kOwnPrefix = ".tidemark";
 
+bool is_dots(std::string_view name) { return name == "." || name == ".."; }
+
 std::string percent(char c) {
   const auto byte = static_cast<std::uint8_t>(c);
   return "%" + to_hex(ByteView(&byte, 1));
@@ -24,7 +26,7 @@ bool plain(char c, NameRules rules) {
 // The piece in units that must not be torn apart: escapes and whole characters.
 std::vector<std::string> units(std::string_view piece, NameRules rules) {
   std::vector<std::string> out;
-  const bool dots = piece == "." || piece == "..";
+  const bool dots = is_dots(piece);
   for (std::size_t at = 0; at < piece.size();) {
     std::size_t size = 1;
     const bool ascii = static_cast<unsigned char>(piece[at]) < 0x80;
@@ -58,6 +60,8 @@ Result<std::vector<std::string>> path_of_key(
         path.push_back(std::exchange(name, {}) + "%+");
       name += unit;
     }
+    // What is left of a long piece can be the dots that its beginning is not.
+    if (is_dots(name)) name = name.size() == 1 ? "%2e" : "%2e%2e";
     if (slash == key.npos) {
       path.push_back(std::move(name));
       return path;

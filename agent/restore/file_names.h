@@ -2,7 +2,7 @@
 //
 // A key is cut at its slashes; each piece becomes a name by these rules, of which '%' is the sign:
 //   %XX    a byte that names do not carry: '%' itself, control characters, what is no UTF-8, and
-//          the dots of ".", ".." and of a leading ".tidemark"
+//          the dots of a name ".", ".." and of a leading ".tidemark"
 //   %-     an empty piece: a leading, doubled or trailing slash
 //   %+     at the end of a directory's name: the piece was too long and goes on in the next name
 //   %~     at the end of a directory's name: the same key without what follows is an object too

@@ -62,6 +62,9 @@ TEST(FileNamesTest, NamesAreSafe) {
   EXPECT_EQ(path_of("é\xff"), (Names{"é%ff"}));
   EXPECT_EQ(path_of(".tidemark-manifest.jsonl"), (Names{"%2etidemark-manifest.jsonl"}));
   EXPECT_EQ(path_of("a/b", {}, {"a"}), (Names{"a%~", "b"}));
+  const std::string full(kFileNameBytesMax, 'x');
+  EXPECT_EQ(path_of(full + ".."), (Names{full + "%+", "%2e%2e"}));
+  EXPECT_EQ(path_of(full + "./y"), (Names{full + "%+", "%2e", "y"}));
   EXPECT_EQ(path_of("Aé", {.folds_case = true}), (Names{"%41%c3%a9"}));
 }
 
