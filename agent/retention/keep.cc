@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <map>
 
 #include "base/text.h"
 
@@ -12,6 +11,7 @@ namespace {
 
 using std::chrono::days;
 using std::chrono::floor;
+using std::chrono::sys_days;
 
 struct Line {
   KeepReason reason;
@@ -29,76 +29,144 @@ constexpr std::array<Line, 6> kLines = {
 constexpr std::uint32_t kCountMax = 100'000;
 constexpr std::int64_t kLockSecondsMax = 3650LL * 24 * 3600;
 
-// Of reasons that no line of a rule gives.
-std::string_view plain_word(KeepReason reason) {
-  switch (reason) {
-    case KeepReason::pinned:
-      return "pinned";
-    case KeepReason::locked:
-      return "locked";
-    case KeepReason::no_rule:
-      return "without a rule every point is kept";
-    case KeepReason::newest:
-      return "the newest";
-    default:
-      return "the newest that is complete";
-  }
-}
-
-// Points of equal numbers share the hour (the day …); numbers grow with time.
-std::int64_t slot_of(KeepReason line, const RetentionPoint& point) {
+// When the hour (the day …) of a point began.
+Timestamp slot_of(KeepReason line, const RetentionPoint& point) {
   const std::chrono::sys_time<std::chrono::microseconds> time(
       std::chrono::microseconds(point.received.us));
-  const std::chrono::year_month_day date(floor<days>(time));
-  const std::int64_t year = static_cast<int>(date.year());
+  const sys_days day = floor<days>(time);
+  const std::chrono::year_month_day date(day);
+  const auto begin = [](std::chrono::sys_time<std::chrono::microseconds> t) {
+    return Timestamp{t.time_since_epoch().count()};
+  };
   switch (line) {
     case KeepReason::hourly:
-      return floor<std::chrono::hours>(time).time_since_epoch().count();
+      return begin(floor<std::chrono::hours>(time));
     case KeepReason::daily:
-      return floor<days>(time).time_since_epoch().count();
-    case KeepReason::weekly: {
-      // The epoch was a Thursday.
-      const auto day = floor<days>(time).time_since_epoch() + days(3);
-      return floor<std::chrono::weeks>(day).count();
-    }
+      return begin(day);
+    case KeepReason::weekly:
+      return begin(day - (std::chrono::weekday(day) - std::chrono::Monday));
     case KeepReason::monthly:
-      return year * 12 + static_cast<unsigned>(date.month());
-    case KeepReason::yearly:
-      return year;
+      return begin(sys_days(date.year() / date.month() / 1));
     default:
-      return 0;
+      return begin(sys_days(date.year() / 1 / 1));
   }
 }
 
-// What one rule wants, as reasons for each of the points (which stand newest first).
-class Chooser {
- public:
-  Chooser(const std::vector<const RetentionPoint*>& points, const KeepConfig& rule)
-      : points_(points), wanted_(points.size()) {
-    for (const Line& line : kLines)
-      if (rule.*line.count > 0) choose(line, rule.*line.count);
+// "2026-11-23T10", "2026-11-23", "2026-W48" (ISO 8601: the year of the week's Thursday), "2026-11",
+// "2026".
+std::string slot_text(KeepReason line, Timestamp begin) {
+  const std::string text = format_time(begin);
+  switch (line) {
+    case KeepReason::hourly:
+      return text.substr(0, 13);
+    case KeepReason::daily:
+      return text.substr(0, 10);
+    case KeepReason::weekly: {
+      const Timestamp thursday = begin + days(3);
+      const sys_days day(floor<days>(std::chrono::microseconds(thursday.us)));
+      const auto first = sys_days(std::chrono::year_month_day(day).year() / 1 / 1);
+      const std::string week = std::to_string((day - first).count() / 7 + 1);
+      return format_time(thursday).substr(0, 4) + (week.size() < 2 ? "-W0" : "-W") + week;
+    }
+    case KeepReason::monthly:
+      return text.substr(0, 7);
+    default:
+      return text.substr(0, 4);
   }
-  const std::vector<std::vector<KeepDecision::Reason>>& wanted() const { return wanted_; }
+}
+
+// For each line, the place of the points that it chooses among all: 1 for the newest. A rule wants
+// those up to its number, so the places are the same for all rules.
+class Places {
+ public:
+  // REQUIRES: newest first.
+  explicit Places(const std::vector<const RetentionPoint*>& points)
+      : points_(points), places_(points.size()) {
+    for (std::size_t line = 0; line < kLines.size(); ++line)
+      kLines[line].reason == KeepReason::last ? choose_last(line) : choose(line);
+  }
+
+  // Adds what `rule` wants of the n-th point.
+  void add_wanted(std::size_t n, const KeepConfig& rule, bool own,
+                  std::vector<KeepDecision::Reason>& out) const {
+    for (std::size_t line = 0; line < kLines.size(); ++line) {
+      const std::uint64_t place = places_[n][line], count = rule.*kLines[line].count;
+      if (place == 0 || place > count) continue;
+      const bool last_in_part = kLines[line].reason == KeepReason::last && points_[n]->in_part;
+      const KeepReason reason = last_in_part ? KeepReason::last_in_part : kLines[line].reason;
+      const bool slotted = kLines[line].reason != KeepReason::last;
+      out.push_back(
+          {reason, place, count, own, slotted ? slot_of(reason, *points_[n]) : Timestamp{}});
+    }
+  }
 
  private:
-  void choose(const Line& line, std::uint64_t count) {
-    std::uint64_t number = 0;
-    for (std::size_t begin = 0; begin < points_.size() && number < count;) {
-      const std::int64_t slot = slot_of(line.reason, *points_[begin]);
+  void choose_last(std::size_t line) {
+    std::uint64_t complete = 0, in_part = 0;
+    for (std::size_t n = 0; n < points_.size(); ++n) {
+      if (!points_[n]->in_part)
+        places_[n][line] = ++complete;
+      else if (complete == 0)
+        places_[n][line] = ++in_part;
+    }
+  }
+
+  void choose(std::size_t line) {
+    const KeepReason reason = kLines[line].reason;
+    std::uint64_t place = 0;
+    for (std::size_t begin = 0; begin < points_.size();) {
+      const Timestamp slot = slot_of(reason, *points_[begin]);
       std::size_t end = begin + 1;
-      if (line.reason != KeepReason::last)
-        while (end < points_.size() && slot_of(line.reason, *points_[end]) == slot) ++end;
+      while (end < points_.size() && slot_of(reason, *points_[end]) == slot) ++end;
       std::size_t chosen = begin;
       while (chosen < end && points_[chosen]->in_part) ++chosen;
       if (chosen == end) chosen = begin;
-      wanted_[chosen].push_back({line.reason, ++number, count, false});
+      places_[chosen][line] = ++place;
       begin = end;
     }
   }
 
   const std::vector<const RetentionPoint*>& points_;
-  std::vector<std::vector<KeepDecision::Reason>> wanted_;
+  std::vector<std::array<std::uint64_t, kLines.size()>> places_;  // 0: not chosen
 };
+
+std::string text_of_line(const KeepDecision::Reason& why) {
+  const bool in_part = why.reason == KeepReason::last_in_part;
+  const KeepReason reason = in_part ? KeepReason::last : why.reason;
+  const auto line = std::ranges::find(kLines, reason, &Line::reason);
+  std::string text =
+      "number " + std::to_string(why.number) + " of " + std::to_string(why.of) + " " + line->unit;
+  if (in_part) text += " in part";
+  if (reason != KeepReason::last) text += " (" + slot_text(reason, why.time) + ")";
+  if (why.by_own_rule) text += " by the rule it was taken under";
+  return text;
+}
+
+std::string text_of(const KeepDecision::Reason& why) {
+  switch (why.reason) {
+    case KeepReason::pinned:
+      return "pinned";
+    case KeepReason::locked:
+      return "locked until " + format_time(why.time);
+    case KeepReason::future:
+      return "received in the future, by a clock that was set back since";
+    case KeepReason::no_rule:
+      return "without a rule every point is kept";
+    case KeepReason::newest:
+      return "the newest";
+    case KeepReason::newest_complete:
+      return "the newest that is complete";
+    case KeepReason::last:
+    case KeepReason::last_in_part:
+    case KeepReason::hourly:
+    case KeepReason::daily:
+    case KeepReason::weekly:
+    case KeepReason::monthly:
+    case KeepReason::yearly:
+      break;
+  }
+  return text_of_line(why);
+}
 
 }  // namespace
 
@@ -112,8 +180,17 @@ std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> point
   std::vector<KeepDecision> decisions(points.size());
   std::vector<const RetentionPoint*> sorted;
   for (std::size_t i = 0; i < points.size(); ++i) {
-    decisions[i].id = points[i].id;
-    sorted.push_back(&points[i]);
+    const RetentionPoint& point = points[i];
+    decisions[i].id = point.id;
+    auto& why = decisions[i].reasons;
+    if (point.pinned) why.push_back({KeepReason::pinned});
+    if (const auto until = locked_until(point.received, point.rule); until && now < *until)
+      why.push_back({KeepReason::locked, 0, 0, false, *until});
+    if (point.received > now)
+      why.push_back({KeepReason::future});
+    else
+      sorted.push_back(&point);
+    if (!rule || !point.rule) why.push_back({KeepReason::no_rule});
   }
   std::ranges::sort(sorted, [](const RetentionPoint* a, const RetentionPoint* b) {
     return std::pair(a->received, a->sequence) > std::pair(b->received, b->sequence);
@@ -125,10 +202,6 @@ std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> point
   for (std::size_t i = 0; i < sorted.size(); ++i) {
     const RetentionPoint& point = *sorted[i];
     auto& why = reasons(sorted[i]);
-    if (point.pinned) why.push_back({KeepReason::pinned});
-    if (const auto until = locked_until(point.received, point.rule); until && now < *until)
-      why.push_back({KeepReason::locked});
-    if (!rule || !point.rule) why.push_back({KeepReason::no_rule});
     if (i == 0)
       why.push_back({KeepReason::newest});
     else if (!complete_seen && !point.in_part)
@@ -136,23 +209,11 @@ std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> point
     complete_seen = complete_seen || !point.in_part;
   }
   if (!rule) return decisions;
-  const Chooser now_wanted(sorted, *rule);
-  // Points of one rule are asked about at once; there are few rules.
-  std::map<std::string, std::vector<std::size_t>> by_rule;
+  const Places places(sorted);
   for (std::size_t i = 0; i < sorted.size(); ++i) {
-    auto& why = reasons(sorted[i]);
-    const auto& wanted = now_wanted.wanted()[i];
-    why.insert(why.end(), wanted.begin(), wanted.end());
-    if (sorted[i]->rule && *sorted[i]->rule != *rule)
-      by_rule[keep_text(*sorted[i]->rule)].push_back(i);
-  }
-  for (const auto& [text, members] : by_rule) {
-    const Chooser own(sorted, *sorted[members.front()]->rule);
-    for (const std::size_t i : members)
-      for (KeepDecision::Reason reason : own.wanted()[i]) {
-        reason.by_own_rule = true;
-        reasons(sorted[i]).push_back(reason);
-      }
+    places.add_wanted(i, *rule, false, reasons(sorted[i]));
+    const auto& own = sorted[i]->rule;
+    if (own && *own != *rule) places.add_wanted(i, *own, true, reasons(sorted[i]));
   }
   return decisions;
 }
@@ -160,17 +221,8 @@ std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> point
 std::string explain(const KeepDecision& decision) {
   if (!decision.keep()) return "goes: no line of 'keep' wants it";
   std::string text;
-  for (const KeepDecision::Reason& why : decision.reasons) {
-    text += text.empty() ? "kept: " : "; ";
-    const auto line = std::ranges::find(kLines, why.reason, &Line::reason);
-    if (line != kLines.end()) {
-      text += "number " + std::to_string(why.number) + " of " + std::to_string(why.of) + " " +
-              line->unit;
-      if (why.by_own_rule) text += " by the rule it was taken under";
-      continue;
-    }
-    text += plain_word(why.reason);
-  }
+  for (const KeepDecision::Reason& why : decision.reasons)
+    text += (text.empty() ? "kept: " : "; ") + text_of(why);
   return text;
 }
 

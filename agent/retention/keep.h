@@ -3,15 +3,21 @@
 // Time is the store's: when it received a point. Points stand in the order in which they came in,
 // which decides where times are equal. A day, week (from Monday), month and year are those of UTC.
 //
-//   last: N     the N newest points
+//   last: N     the N newest complete points; of those in part that are newer still, the N newest
 //   hourly: N   of the N newest hours that have points, the newest point each; the others likewise
 //   locked_for  a point that young is kept, by the rule that it was taken under
 //
-// Of an hour's (a day's …) points a complete one is chosen before one that was taken in part.
+// Of an hour's (a day's …) points a complete one is chosen before one that was taken in part. So a
+// point in part takes no place from a complete one, however many of them come after it.
 // A point goes when neither the rule in force nor the rule that it was taken under wants it: a
 // larger rule holds at once, a smaller one only for points taken since, so that whoever forges a
 // point with a small rule drops none of the others. The newest point and the newest complete one
 // always stay.
+//
+// A point that was received in the future, for the clock was set back, stays until its time has
+// come, and takes no place: where one would stand among the others, nobody knows. So neither does
+// a clock that is wrong for a while drop what came before, nor points of that while what comes
+// after.
 #pragma once
 
 #include <cstdint>
@@ -40,10 +46,12 @@ struct RetentionPoint {
 enum class KeepReason : std::uint8_t {
   pinned,
   locked,
+  future,
   no_rule,
   newest,
   newest_complete,
   last,
+  last_in_part,
   hourly,
   daily,
   weekly,
@@ -58,6 +66,7 @@ struct KeepDecision {
     std::uint64_t number = 0;  // "the 3rd …": of last to yearly, counted from the newest
     std::uint64_t of = 0;      // "… of 24"
     bool by_own_rule = false;  // not by the one in force
+    Timestamp time{};          // locked: when it ends; hourly to yearly: when the hour (…) began
     bool operator==(const Reason&) const = default;
   };
   std::vector<Reason> reasons;  // none: it goes
@@ -65,15 +74,15 @@ struct KeepDecision {
 };
 
 // A decision for each point, in the order given. `rule`: the one in force now; nothing: every point
-// is kept. A point that was received in the future (the clock was set back) is new.
+// is kept.
 std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> points,
                                            const std::optional<KeepConfig>& rule, Timestamp now);
 
 // When the lock of a point ends; nothing where it has none.
 std::optional<Timestamp> locked_until(Timestamp received, const std::optional<KeepConfig>& rule);
 
-// One sentence for an operator: "kept: the 2nd of 24 hours; pinned", "goes: no line of 'keep' wants
-// it".
+// One sentence for an operator: "kept: pinned; number 2 of 24 hours (2026-11-23T10)", "goes: no
+// line of 'keep' wants it". Times are UTC.
 std::string explain(const KeepDecision& decision);
 
 // As it is written into a point's labels: "last=6 hourly=24 locked_for=604800s"; words of 0 are
