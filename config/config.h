@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "config/calendar.h"
 
 namespace tidemark {
 
@@ -112,21 +113,6 @@ struct PeerConfig {
   bool operator==(const PeerConfig&) const = default;
 };
 
-// A crontab line of five fields, in UTC. Bit n of each mask stands for the value n; weekday 0 is
-// Sunday. As in cron, where both day fields are restricted a day needs to match only one of them.
-struct CronSchedule {
-  std::string text;
-  std::uint64_t minutes = 0;
-  std::uint32_t hours = 0, days = 0, months = 0, weekdays = 0;
-  bool any_day = true, any_weekday = true;  // begins with '*'
-  bool operator==(const CronSchedule&) const = default;
-};
-// Names of months and weekdays, lists, ranges and steps are understood; a line that can never come
-// true ("0 0 31 2 *") is refused.
-Result<CronSchedule> parse_cron(std::string_view text);
-// The last time that the schedule names, at or before `now`.
-Timestamp last_time(const CronSchedule& cron, Timestamp now);
-
 struct ObjectiveConfig {
   std::optional<Duration> rpo, rto;
   bool operator==(const ObjectiveConfig&) const = default;
@@ -159,8 +145,12 @@ struct BandwidthConfig {
 struct PolicyConfig {
   std::vector<std::string> assets;   // globs; '*' and '?' do not match '/'
   std::vector<std::string> exclude;  // globs
-  std::optional<Duration> every;     // at most one of every and cron is set
-  std::optional<CronSchedule> cron;
+  // At most one of these three is set; with none, points are taken by hand only.
+  std::optional<Duration> every;
+  std::optional<Calendar> cron;      // read in `timezone`
+  std::optional<Calendar> calendar;  // likewise, unless it names a zone of its own
+  Zone timezone;
+  Duration jitter = Duration::zero();
   ObjectiveConfig objective;
   std::optional<KeepConfig> keep;
   std::string to;  // a peer with a url, or this site itself where it has a store
@@ -180,6 +170,12 @@ struct StandbyConfig {
   bool operator==(const StandbyConfig&) const = default;
 };
 
+// How many backups run at the same time.
+struct ConcurrencyConfig {
+  std::uint32_t total = 2, per_pool = 2, per_peer = 2;
+  bool operator==(const ConcurrencyConfig&) const = default;
+};
+
 struct Config {
   std::string name;  // the file, as errors name it
   std::string site;
@@ -191,6 +187,7 @@ struct Config {
   std::optional<S3Config> s3;
   std::optional<StoreConfig> store;
   std::map<std::string, PeerConfig> peers;
+  ConcurrencyConfig concurrency;
   std::map<std::string, PolicyConfig> policies;
   std::map<std::string, StandbyConfig> standby;
 

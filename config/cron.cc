@@ -1,8 +1,12 @@
+#include "config/cron.h"
+
 #include <array>
 #include <charconv>
+#include <chrono>
+#include <optional>
+#include <vector>
 
 #include "base/text.h"
-#include "config/config.h"
 
 namespace tidemark {
 namespace {

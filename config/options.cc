@@ -7,6 +7,7 @@ namespace tidemark::config {
 namespace {
 
 constexpr std::uint32_t kKeepMax = 100'000;
+constexpr std::uint32_t kJobsMax = 64;
 
 Status check_policy_name(std::string_view name) { return check_name(name, "policy"); }
 Status check_standby_name(std::string_view name) { return check_name(name, "standby"); }
@@ -187,7 +188,7 @@ ShapePtr<KeepConfig> keep_section() {
   auto section = std::make_shared<Section<KeepConfig>>();
   const auto number = [&](const char* name, std::uint32_t KeepConfig::*member, const char* what,
                           const char* example) {
-    section->add(name, member, count(kKeepMax),
+    section->add(name, member, count(0, kKeepMax),
                  {.sentence = what, .fallback = "0", .example = example});
   };
   number("last", &KeepConfig::last, "The newest points, whatever their time.", "6");
@@ -225,13 +226,26 @@ ShapePtr<PolicyConfig> policy_section() {
                 .derived = "nothing",
                 .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
   section->add("every", &PolicyConfig::every, duration("1m", "366d"),
-               {.sentence = "How often a point is taken; one of every and cron.",
+               {.sentence = "How often a point is taken; one of every, cron and calendar.",
                 .derived = "by hand only",
                 .example = "1h"});
   section->add("cron", &PolicyConfig::cron, cron_line(),
-               {.sentence = "When a point is taken, in UTC: minute, hour, day, month, weekday.",
+               {.sentence = "When a point is taken: minute, hour, day, month, weekday.",
                 .derived = "by hand only",
                 .example = "\"0 * * * *\""});
+  section->add("calendar", &PolicyConfig::calendar, calendar(),
+               {.sentence = "When a point is taken, as systemd writes it.",
+                .derived = "by hand only",
+                .example = "\"mon..fri 02:30 Europe/Berlin\""});
+  section->add("timezone", &PolicyConfig::timezone, zone(),
+               {.sentence = "Whose clock cron and calendar are read by.",
+                .fallback = "UTC",
+                .example = "Asia/Tokyo"});
+  section->add("jitter", &PolicyConfig::jitter, duration("0s", "1d"),
+               {.sentence = "Assets are spread over that much time from the beginning of each "
+                            "turn; each has its own place, which stays.",
+                .fallback = "0s",
+                .example = "10m"});
   section->add("objective", &PolicyConfig::objective, objective_section(),
                {.sentence = "What is promised; status and alerts are held against it.",
                 .fallback = "{}",
@@ -272,6 +286,19 @@ ShapePtr<StandbyConfig> standby_section() {
   return section;
 }
 
+ShapePtr<ConcurrencyConfig> concurrency_section() {
+  auto section = std::make_shared<Section<ConcurrencyConfig>>();
+  const auto number = [&](const char* name, std::uint32_t ConcurrencyConfig::*member,
+                          const char* what) {
+    section->add(name, member, count(1, kJobsMax), {.sentence = what, .fallback = "2"});
+  };
+  number("total", &ConcurrencyConfig::total, "Backups of this site at a time.");
+  number("per_pool", &ConcurrencyConfig::per_pool,
+         "Backups of images of one pool at a time; all buckets count as one pool.");
+  number("per_peer", &ConcurrencyConfig::per_peer, "Backups to one store at a time.");
+  return section;
+}
+
 std::unique_ptr<const Shape<Config>> top_section() {
   auto section = std::make_unique<Section<Config>>();
   section->add("site", &Config::site, site_name(),
@@ -306,6 +333,10 @@ std::unique_ptr<const Shape<Config>> top_section() {
   section->add("peers", &Config::peers, map_of("site", check_site_name, peer_section()),
                {.sentence = "The other sites, by name.",
                 .example = "{ osaka: { url: \"https://osaka:7443\" } }"});
+  section->add("concurrency", &Config::concurrency, concurrency_section(),
+               {.sentence = "How many backups run at the same time; the most urgent go first.",
+                .fallback = "{}",
+                .example = "{ total: 4, per_pool: 2, per_peer: 4 }"});
   section->add("policies", &Config::policies, map_of("policy", check_policy_name, policy_section()),
                {.sentence = "What is protected here, how often, and sent where.",
                 .example = "{ hourly: { assets: [ \"rbd/rbd/vol-*\" ], every: 1h, to: osaka } }"});

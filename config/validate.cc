@@ -83,8 +83,16 @@ class Validator {
 
   void check_policy(const std::string& path, const PolicyConfig& policy) {
     check_target(path + ".to", policy.to);
-    if (policy.every && policy.cron)
+    if (policy.cron && policy.every)
       report(path + ".cron", "found beside 'every', expected only one of them");
+    if (policy.calendar && (policy.every || policy.cron))
+      report(path + ".calendar", std::string("found beside ") +
+                                     (policy.every ? "'every'" : "'cron'") +
+                                     ", expected only one of them");
+    if (policy.every && *policy.every > Duration(0) && policy.jitter > *policy.every)
+      report(path + ".jitter",
+             "found " + format_duration(policy.jitter) +
+                 ", expected no more than every: " + format_duration(*policy.every));
     const auto& rpo = policy.objective.rpo;
     if (policy.every && rpo && *policy.every > Duration(0) && *rpo > Duration(0) &&
         *rpo < *policy.every)
@@ -131,6 +139,13 @@ class Validator {
 }  // namespace
 
 void fill_derived(Config& config) {
+  for (auto& [name, policy] : config.policies)
+    for (auto* calendar : {&policy.cron, &policy.calendar}) {
+      // One that was refused has no text.
+      if (!*calendar || (*calendar)->times.text.empty()) continue;
+      if (auto read = parse_calendar((*calendar)->times.text, policy.timezone.name()))
+        *calendar = *std::move(read);
+    }
   if (!config.store) return;
   StoreConfig& store = *config.store;
   if (store.catalog.empty()) store.catalog = config.state / "catalog";

@@ -185,17 +185,18 @@ ShapePtr<double> percent() {
   return std::make_shared<Scalar<double>>(std::move(spec));
 }
 
-ShapePtr<std::uint32_t> count(std::uint32_t max) {
+ShapePtr<std::uint32_t> count(std::uint32_t min, std::uint32_t max) {
   ScalarSpec<std::uint32_t> spec;
-  spec.label = "number, 0 to " + std::to_string(max);
-  spec.expected = "a whole number from 0 to " + std::to_string(max);
-  spec.schema = Json{{"type", "integer"}, {"minimum", 0}, {"maximum", max}};
-  spec.read = [max](const std::string& text, const Context&,
-                    std::string&) -> std::optional<std::uint32_t> {
+  const std::string bounds = std::to_string(min) + " to " + std::to_string(max);
+  spec.label = "number, " + bounds;
+  spec.expected = "a whole number from " + bounds;
+  spec.schema = Json{{"type", "integer"}, {"minimum", min}, {"maximum", max}};
+  spec.read = [min, max](const std::string& text, const Context&,
+                         std::string&) -> std::optional<std::uint32_t> {
     std::uint32_t value = 0;
     const char* const end = text.data() + text.size();
     const auto [rest, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || rest != end || value > max) return std::nullopt;
+    if (error != std::errc() || rest != end || value < min || value > max) return std::nullopt;
     return value;
   };
   spec.write = [](const std::uint32_t& value) { return std::to_string(value); };
@@ -203,16 +204,41 @@ ShapePtr<std::uint32_t> count(std::uint32_t max) {
   return std::make_shared<Scalar<std::uint32_t>>(std::move(spec));
 }
 
-ShapePtr<CronSchedule> cron_line() {
-  ScalarSpec<CronSchedule> spec;
+ShapePtr<Calendar> cron_line() {
+  ScalarSpec<Calendar> spec;
   spec.label = "cron line";
   spec.expected = "a cron line of five fields (minute hour day month weekday)";
   spec.schema = pattern_schema(R"(^\S+ +\S+ +\S+ +\S+ +\S+$)");
   spec.read = [](const std::string& text, const Context&, std::string& why) {
-    return or_why(parse_cron(text), why);
+    if (!or_why(parse_cron(text), why)) return std::optional<Calendar>();
+    return or_why(parse_calendar(text), why);
   };
-  spec.write = [](const CronSchedule& cron) { return cron.text; };
-  return std::make_shared<Scalar<CronSchedule>>(std::move(spec));
+  spec.write = [](const Calendar& calendar) { return calendar.times.text; };
+  return std::make_shared<Scalar<Calendar>>(std::move(spec));
+}
+
+ShapePtr<Calendar> calendar() {
+  ScalarSpec<Calendar> spec;
+  spec.label = "calendar";
+  spec.expected = "a calendar such as daily, 'mon..fri 08:00' or '*-*-01 03:30 Europe/Berlin'";
+  spec.schema = pattern_schema(R"(^\S.*$)");
+  spec.read = [](const std::string& text, const Context&, std::string& why) {
+    return or_why(parse_calendar(text), why);
+  };
+  spec.write = [](const Calendar& calendar) { return calendar.times.text; };
+  return std::make_shared<Scalar<Calendar>>(std::move(spec));
+}
+
+ShapePtr<Zone> zone() {
+  ScalarSpec<Zone> spec;
+  spec.label = "time zone";
+  spec.expected = "a time zone that this machine knows, such as UTC or Europe/Berlin";
+  spec.schema = pattern_schema(R"(^[A-Za-z][A-Za-z0-9_+/-]*$)");
+  spec.read = [](const std::string& text, const Context&, std::string& why) {
+    return or_why(Zone::find(text), why);
+  };
+  spec.write = [](const Zone& zone) { return zone.name(); };
+  return std::make_shared<Scalar<Zone>>(std::move(spec));
 }
 
 ShapePtr<std::string> asset_glob() {

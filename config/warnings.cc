@@ -6,8 +6,8 @@ namespace {
 void warn_policy(const std::string& name, const PolicyConfig& policy,
                  std::vector<std::string>& out) {
   const std::string at = "policies." + name;
-  if (!policy.every && !policy.cron)
-    out.push_back(at + " has neither 'every' nor 'cron': points are taken by hand only.");
+  if (!policy.every && !policy.cron && !policy.calendar)
+    out.push_back(at + " has no 'every', 'cron' or 'calendar': points are taken by hand only.");
   if (policy.bandwidth)
     out.push_back(at +
                   ".bandwidth is not acted upon by this version: points are sent at full speed.");

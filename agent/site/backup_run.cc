@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/retention/keep.h"
+#include "agent/schedule/due.h"
 #include "agent/site/s3_access.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -120,16 +121,12 @@ Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
 Result<bool> BackupRunner::is_due(const BackupJob& job, const PolicyConfig& policy) {
   TM_TRY(StoreAccess* const access, store(job.to));
   TM_TRY(const auto newest, find_newest(*access->store, config_.site, job.asset.text()));
-  if (!newest) return true;
-  // Both by this site's clock. A point of the future means that it was set back: then one is due,
-  // and the next look counts from that.
-  const auto age = clock_.now() - newest->point.record.time;
-  if (age < Duration::zero()) {
+  std::optional<Timestamp> time;
+  if (newest) time = newest->point.record.time;
+  const auto due = next_due(schedule_of(policy), job.asset.text(), time, clock_.now());
+  if (due && due->why == Due::Why::clock_set_back)
     log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
-    return true;
-  }
-  if (policy.every) return age >= *policy.every;
-  return policy.cron && newest->point.record.time < last_time(*policy.cron, clock_.now());
+  return due && due->now();
 }
 
 Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* progress, bool full) {

@@ -39,8 +39,7 @@ class BackupRunner {
   Result<std::vector<BackupJob>> jobs_of_policy(const std::string& policy);
   // One asset by name, with the policy that covers it (the first, in order of names).
   Result<BackupJob> job_of_asset(const AssetName& asset);
-  // True where the newest point of the asset is as old as the policy's `every`, or of before the
-  // last time that its `cron` names, or there is none: however many were missed, one is due.
+  // True where the policy's schedule wants a point of the asset now (agent/schedule/due.h).
   Result<bool> is_due(const BackupJob& job, const PolicyConfig& policy);
   // One backup at a time of an asset at this site: `refused` while another process is at it.
   Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);

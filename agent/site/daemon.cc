@@ -99,7 +99,7 @@ class Daemon {
     if (own_.store) runner.use_own_store(&own_);
     do {
       for (const auto& [name, policy] : config_.policies) {
-        if ((!policy.every && !policy.cron) || stop_.stop_requested()) continue;
+        if ((!policy.every && !policy.cron && !policy.calendar) || stop_.stop_requested()) continue;
         std::chrono::microseconds& next = next_look_[name];
         if (clock_.uptime() < next) continue;
         next = clock_.uptime() + std::min<Duration>(policy.every.value_or(kLookAgain), kLookAgain);

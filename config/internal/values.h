@@ -20,8 +20,11 @@ ShapePtr<Duration> duration(const std::string& min, const std::string& max);
 // Bytes per second: "400MiB/s".
 ShapePtr<std::uint64_t> rate();
 ShapePtr<double> percent();
-ShapePtr<std::uint32_t> count(std::uint32_t max);
-ShapePtr<CronSchedule> cron_line();
+ShapePtr<std::uint32_t> count(std::uint32_t min, std::uint32_t max);
+// In UTC; fill_derived() has them read in the policy's zone.
+ShapePtr<Calendar> cron_line();
+ShapePtr<Calendar> calendar();
+ShapePtr<Zone> zone();
 ShapePtr<std::vector<BandwidthWindow>> windows();
 ShapePtr<std::string> asset_glob();
 ShapePtr<std::string> site_asset_glob();

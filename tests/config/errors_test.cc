@@ -16,7 +16,7 @@ TEST(Errors, UnknownKeyIsNamedWithTheNearestKnownOne) {
   EXPECT_EQ(
       problems_of("site: a\npolices: {}\n"),
       "t.yaml:2:1: polices: unknown key, expected one of site, tls, listen, state, log, ceph, "
-      "s3, store, peers, policies, standby (did you mean 'policies'?)");
+      "s3, store, peers, concurrency, policies, standby (did you mean 'policies'?)");
   EXPECT_EQ(problems_of("site: a\npeers:\n  osaka:\n    ulr: https://x\n"),
             "t.yaml:4:5: peers.osaka.ulr: unknown key, expected one of url, key_file, "
             "passphrase_file, read (did you mean 'url'?)");
@@ -151,6 +151,13 @@ std::string with_policy(const std::string& options) {
          options + "\n";
 }
 
+TEST(Errors, ACalendarStandsAloneAndJitterFitsIntoATurn) {
+  EXPECT_EQ(problems_of(with_policy("cron: 0 * * * *\n    calendar: daily")),
+            "t.yaml:8:15: policies.p.calendar: found beside 'cron', expected only one of them");
+  EXPECT_EQ(problems_of(with_policy("every: 1h\n    jitter: 61m")),
+            "t.yaml:8:13: policies.p.jitter: found 1h1m, expected no more than every: 1h");
+}
+
 TEST(Errors, AnObjectiveShorterThanTheScheduleCannotBeMet) {
   EXPECT_EQ(problems_of(with_policy("every: 2h\n    objective: { rpo: 1h }")),
             "t.yaml:8:23: policies.p.objective.rpo: found 1h, expected no less than every: 2h");
@@ -206,7 +213,7 @@ TEST(Errors, SeveralAreReportedTogetherInTheOrderOfTheFile) {
       problems_of("stat: /x\nsite: a:b\nlog: { level: loud, format: xml }\n"
                   "policies:\n  p: { every: soon }\n"),
       "t.yaml:1:1: stat: unknown key, expected one of site, tls, listen, state, log, ceph, s3, "
-      "store, peers, policies, standby (did you mean 'state'?)\n"
+      "store, peers, concurrency, policies, standby (did you mean 'state'?)\n"
       "t.yaml:2:7: site: found 'a:b', expected the name of a site: a site's name cannot hold "
       "':'\n"
       "t.yaml:3:15: log.level: found 'loud', expected one of debug, info, warn, error, off\n"

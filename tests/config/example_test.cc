@@ -70,8 +70,11 @@ TEST(Example, DecodesPolicies) {
   const PolicyConfig& nightly = config.policies.at("nightly");
   EXPECT_EQ(nightly.to, "tokyo");
   ASSERT_TRUE(nightly.cron);
-  EXPECT_EQ(nightly.cron->text, "30 2 * * *");
+  EXPECT_EQ(nightly.cron->times.text, "30 2 * * *");
+  EXPECT_EQ(nightly.cron->zone.name(), "Asia/Tokyo");
+  EXPECT_EQ(nightly.jitter, minutes(10));
   EXPECT_FALSE(nightly.keep);
+  EXPECT_EQ(config.concurrency, (ConcurrencyConfig{4, 2, 4}));
   EXPECT_EQ(config.standby.at("databases"),
             (StandbyConfig{{"osaka:rbd/rbd/vol-db-*"}, "dr", "osaka"}));
 }

@@ -187,6 +187,21 @@ std::vector<Case> policy_cases() {
        {"0 * * * *", "\"*/15 * * * *\"", "0 2 * * mon-fri", "0 2 1,15 jan-jun *"},
        {"0 * * *", "0 * * * * *", "60 * * * *", "0 24 * * *", "0 0 0 * *", "0 0 * 13 *",
         "0 0 * * 8", "0 0 31 2 *", "\"\"", "~", "[ 0 ]", "\"@daily\"", "0 5-1 * * *"}},
+      {"policies.p.calendar",
+       kPolicy + "calendar: ",
+       "",
+       {"daily", "mon..fri 02:30", "\"*-*-01 03:30 Europe/Berlin\"", "\"*/15 * * * *\""},
+       {"every day", "25:00", "\"*-02-30\"", "daily Mars/Olympus", "\"\"", "~", "[ 0 ]"}},
+      {"policies.p.timezone",
+       kPolicy + "timezone: ",
+       "",
+       {"UTC", "Europe/Berlin"},
+       {"Mars/Olympus", "../etc/passwd", "\"\"", "~", "[ UTC ]"}},
+      {"policies.p.jitter",
+       kPolicy + "jitter: ",
+       "",
+       {"0s", "10m", "1d"},
+       {"25h", "1", "-1h", "h", "~", "[ 1h ]"}},
       {"policies.p.objective.rpo", kPolicy + "objective: { rpo: ", " }", kGoodDurations,
        kBadDurations},
       {"policies.p.objective.rto", kPolicy + "objective: { rto: ", " }", kGoodDurations,
@@ -208,6 +223,12 @@ std::vector<Case> policy_cases() {
        {"0%", "0.1%", "100%", "12.5%", "1%"},
        {"0.001", "101%", "-1%", "1 %", "\"%\"", "1e1%", "nan%", "inf%", "x", "~", "[ 1% ]"}},
   };
+  for (const char* limit : {"total", "per_pool", "per_peer"})
+    cases.push_back({std::string("concurrency.") + limit,
+                     std::string("site: a\nconcurrency: { ") + limit + ": ",
+                     " }",
+                     {"1", "64"},
+                     {"0", "65", "-1", "1.5", "two", "~", "[ 1 ]"}});
   for (const char* count : {"last", "hourly", "daily", "weekly", "monthly", "yearly"})
     cases.push_back({std::string("policies.p.keep.") + count, kPolicy + "keep: { " + count + ": ",
                      " }", kGoodCounts, kBadCounts});

@@ -26,6 +26,7 @@ THIRD_PARTY = [
     (r"zstd(_errors)?\.h", ["store/"]),
     (r"openssl/", ["base/", "transport/"]),
     (r"expat", ["transport/s3/"]),
+    (r"date/", ["config/"]),
 ]
 
 # Calls that take time or chance from the system instead of from a parameter, and what to use.
