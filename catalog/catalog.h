@@ -106,6 +106,8 @@ class Catalog {
   // asset sends them again.
   virtual Status mark_pack_damaged(const PackId& id) = 0;
   virtual Status each_pack(const std::function<Status(const PackRow&)>& each) = 0;
+  // How many are marked as damaged now.
+  virtual std::uint64_t damaged_packs() const = 0;
   // Forgets packs and those of `chunks` that lie in them, in one synced batch: what is not among
   // `chunks` must not lie in any. Closed marks are void from then on. Packs that are not known are
   // passed over.
@@ -126,6 +128,12 @@ class Catalog {
   virtual Result<std::optional<PointRow>> find_point_as_of(std::string_view site,
                                                            std::string_view asset,
                                                            Timestamp time) = 0;
+  // The point of an asset that the store took in last, deleted ones left out: by its own order, as
+  // the clock that times were read from may have been wrong.
+  virtual Result<std::optional<PointRow>> find_newest_point(std::string_view site,
+                                                            std::string_view asset) = 0;
+  // Of each asset the point with the highest time, deleted ones left out: two seeks each.
+  virtual Status each_latest_point(const std::function<Status(const PointRow&)>& each) = 0;
   // Points in the order of (site, asset, time), deleted ones left out; of one site or asset where
   // given (empty: all).
   virtual Status each_point(std::string_view site, std::string_view asset,

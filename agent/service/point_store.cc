@@ -14,4 +14,15 @@ Result<std::optional<PointRow>> find_newest(PointStore& store, std::string_view 
   return std::move(row).error();
 }
 
+Status PointStore::each_latest_point(const std::function<Status(const PointRow&)>& each) {
+  TM_TRY(const auto rows, points("", ""));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const PointRecord& record = rows[i].point.record;
+    const bool last = i + 1 == rows.size() || rows[i + 1].point.record.site != record.site ||
+                      rows[i + 1].point.record.asset != record.asset;
+    if (last) TM_DO(each(rows[i]));
+  }
+  return {};
+}
+
 }  // namespace tidemark

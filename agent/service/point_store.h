@@ -94,6 +94,8 @@ class PointStore {
   virtual Result<PointRow> find(const PointQuery& query) = 0;
   // Points in the order of (site, asset, time); of one site or asset where given.
   virtual Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) = 0;
+  // Of each asset the point with the highest time, in the order of (site, asset).
+  virtual Status each_latest_point(const std::function<Status(const PointRow&)>& each);
   // Records that points() had to leave out. Empty where a catalog stands in for them.
   virtual std::vector<DamagedRecord> damaged_records() const { return {}; }
   // Where each blob lies; `corruption` where one is not there.

@@ -153,6 +153,49 @@ Result<std::optional<PointRow>> RocksCatalog::find_point_as_of(std::string_view 
   return row;
 }
 
+Result<std::optional<PointRow>> RocksCatalog::find_newest_point(std::string_view site,
+                                                                std::string_view asset) {
+  TM_DO(check_key_name(site, "site"));
+  TM_DO(check_key_name(asset, "asset"));
+  const auto snapshot = database_->snapshot();
+  const std::string prefix = time_prefix(RowKind::live_point, site, asset);
+  Cursor cursor = database_->cursor(Table::rows, prefix, prefix_end(prefix), snapshot);
+  std::uint64_t highest = 0;
+  std::optional<PointId> newest;
+  for (cursor.first(); cursor.valid(); cursor.next()) {
+    const auto key = parse_time_key(cursor.key());
+    if (!key) return bad_index(cursor.key());
+    if (newest && key->sequence < highest) continue;
+    highest = key->sequence;
+    newest = key->point;
+  }
+  TM_DO(cursor.status());
+  if (!newest) return std::optional<PointRow>();
+  TM_TRY(auto row, read_point(*newest, snapshot));
+  if (!row) return bad_index(newest->hex());
+  return row;
+}
+
+Status RocksCatalog::each_latest_point(const std::function<Status(const PointRow&)>& each) {
+  const std::string prefix = kind_key(RowKind::live_point);
+  const auto snapshot = database_->snapshot();
+  Cursor cursor = database_->cursor(Table::rows, prefix, prefix_end(prefix), snapshot);
+  for (cursor.first(); cursor.valid();) {
+    const auto first = parse_time_key(cursor.key());
+    if (!first) return bad_index(cursor.key());
+    const std::string behind =
+        prefix_end(time_prefix(RowKind::live_point, first->site, first->asset));
+    cursor.seek_back(behind);  // no key is equal to it: the last one of this asset
+    const auto last = cursor.valid() ? parse_time_key(cursor.key()) : std::nullopt;
+    if (!last) return bad_index(behind);
+    TM_TRY(const auto row, read_point(last->point, snapshot));
+    if (!row) return bad_index(cursor.key());
+    TM_DO(each(*row));
+    cursor.seek(behind);
+  }
+  return cursor.status();
+}
+
 Status RocksCatalog::each_point(std::string_view site, std::string_view asset,
                                 const std::function<Status(const PointRow&)>& each) {
   if (!site.empty()) TM_DO(check_key_name(site, "site"));

@@ -53,6 +53,10 @@ class RocksCatalog final : public Catalog {
   Result<std::optional<PackRow>> find_pack(const PackId& id) override;
   Status add_pack(const PackRow& pack, std::span<const PackEntry> entries) override;
   Status mark_pack_damaged(const PackId& id) override;
+  std::uint64_t damaged_packs() const override {
+    const std::shared_lock lock(damage_mutex_);
+    return damaged_packs_.size();
+  }
   Status each_pack(const std::function<Status(const PackRow&)>& each) override;
   Status drop_packs(std::span<const PackId> packs, std::span<const ChunkId> chunks) override;
   Result<std::unique_ptr<CatalogView>> view() override;
@@ -64,6 +68,9 @@ class RocksCatalog final : public Catalog {
                                                       std::size_t limit) override;
   Result<std::optional<PointRow>> find_point_as_of(std::string_view site, std::string_view asset,
                                                    Timestamp time) override;
+  Result<std::optional<PointRow>> find_newest_point(std::string_view site,
+                                                    std::string_view asset) override;
+  Status each_latest_point(const std::function<Status(const PointRow&)>& each) override;
   Status each_point(std::string_view site, std::string_view asset,
                     const std::function<Status(const PointRow&)>& each) override;
   Result<std::optional<PointRow>> last_point() override;

@@ -36,6 +36,7 @@ class ModelTest : public ::testing::Test {
   void delete_one();
   void compare();
   void compare_as_of();
+  void compare_last();
   std::vector<PointId> expected_points(std::string_view site, std::string_view asset) const;
 
   std::mt19937_64 random_{test_seed()};
@@ -172,7 +173,31 @@ std::vector<PointId> ModelTest::expected_points(std::string_view site,
   return ids;
 }
 
+// The last of each asset, by the store's order and by time.
+void ModelTest::compare_last() {
+  std::map<std::pair<std::string, std::string>, PointId> latest;
+  must(catalog_->each_latest_point([&](const PointRow& row) -> Status {
+    const PointRecord& record = row.point.record;
+    EXPECT_TRUE(latest.emplace(std::pair(record.site, record.asset), record.id).second);
+    return {};
+  }));
+  for (const std::string& site : sites_) {
+    for (const std::string& asset : assets_) {
+      const auto ids = expected_points(site, asset);
+      EXPECT_EQ(latest.contains({site, asset}), !ids.empty());
+      if (!ids.empty()) {
+        EXPECT_EQ((latest[{site, asset}]), ids.back());
+      }
+      const auto newest = must(catalog_->find_newest_point(site, asset));
+      ASSERT_EQ(newest.has_value(), !ids.empty());
+      for (const PointId& id : ids)
+        EXPECT_LE(model_.points.at(id).point.sequence, newest->point.sequence);
+    }
+  }
+}
+
 void ModelTest::compare() {
+  compare_last();
   EXPECT_THAT(must(catalog_->check()), ::testing::IsEmpty());
   for (const std::string& site : {std::string(), sites_[0], sites_[1]}) {
     for (const std::string& asset : {std::string(), assets_[0], assets_[1]}) {
