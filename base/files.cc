@@ -100,6 +100,18 @@ Status write_file_durably(const std::filesystem::path& path, ByteView data, unsi
   return sync_directory(path.has_parent_path() ? path.parent_path() : ".");
 }
 
+Status replace_file(const std::filesystem::path& path, ByteView data, unsigned mode) {
+  const std::filesystem::path temporary = path.string() + ".new";
+  const auto written = [&]() -> Status {
+    TM_TRY(const Fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode));
+    TM_DO(write_at(fd.get(), data, 0));
+    if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_error(errno, "rename");
+    return {};
+  }();
+  if (!written) return written.error().context("write " + path.string());
+  return {};
+}
+
 Status sync_directory(const std::filesystem::path& directory) {
   TM_TRY(const Fd fd, open_file(directory, O_RDONLY | O_DIRECTORY));
   if (::fsync(fd.get()) != 0) return errno_error(errno, "fsync " + directory.string());

@@ -47,6 +47,9 @@ Result<Bytes> read_file(const std::filesystem::path& path, std::uint64_t max_byt
 // Replaces `path` so that after a crash it holds either all of the old or all of the new bytes, and
 // after return the new ones: temporary file beside it, fsync, rename, fsync of the directory.
 Status write_file_durably(const std::filesystem::path& path, ByteView data, unsigned mode = 0600);
+// As write_file_durably(), but a power cut may bring the old bytes back or lose both: for what is
+// written anew every few seconds, by one writer.
+Status replace_file(const std::filesystem::path& path, ByteView data, unsigned mode = 0600);
 Status sync_directory(const std::filesystem::path& directory);
 
 // An exclusive lock that ends with the process. `refused` where another process holds it.

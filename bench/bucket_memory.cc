@@ -84,7 +84,7 @@ class Store {
 // A point of the bucket as it was at first, without reading it.
 void prepare(Store& store, const GeneratedBucket& bucket) {
   const UploadSession session = must(store.service->begin("tokyo", "s3/" + kMany, {}));
-  PackSender sender(*store.service, session, store.keys);
+  PackSender sender(*store.service, session, store.keys, nullptr);
   TreeBuilder builder(store.keys, node_sink(sender, 1));
   for (std::uint64_t i = 0; i < bucket.count(); ++i)
     must(builder.add(encode_object(bucket.entry_at_first(i))));

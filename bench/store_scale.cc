@@ -54,7 +54,7 @@ PointId add_point(StoreService& store, const StoreKeys& keys, std::uint64_t begi
   }
   const std::string asset = "rbd/rbd/from-" + std::to_string(begin);
   const UploadSession session = must(store.begin("tokyo", asset, {}));
-  PackSender sender(store, session, keys);
+  PackSender sender(store, session, keys, nullptr);
   TreeBuilder builder(keys, node_sink(sender, 1));
   for (std::uint64_t n = begin; n < end; ++n) {
     std::array<char, 24> key{};

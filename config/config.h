@@ -96,12 +96,19 @@ struct CollectConfig {
   bool operator==(const CollectConfig&) const = default;
 };
 
+// How often every pack of a store is read again, so that damage is found.
+struct ScrubConfig {
+  Duration every = std::chrono::hours(30 * 24);
+  bool operator==(const ScrubConfig&) const = default;
+};
+
 // A store served by this site. Without either secret the agent serves it without reading content.
 struct StoreConfig {
   StoreBackendConfig backend;
   SecretRef key, passphrase;      // at most one is set
   std::filesystem::path catalog;  // directory of the catalog; never empty
   CollectConfig gc;
+  ScrubConfig scrub;
   bool operator==(const StoreConfig&) const = default;
 };
 
@@ -141,6 +148,9 @@ struct BandwidthConfig {
   std::vector<BandwidthWindow> windows;  // in the order of their texts; no two overlap
   bool operator==(const BandwidthConfig&) const = default;
 };
+
+// What may be sent at a time; nothing: as much as goes through.
+std::optional<std::uint64_t> bandwidth_at(const BandwidthConfig& config, Timestamp now);
 
 struct PolicyConfig {
   std::vector<std::string> assets;   // globs; '*' and '?' do not match '/'

@@ -129,6 +129,13 @@ ShapePtr<CollectConfig> collect_section() {
   return section;
 }
 
+ShapePtr<ScrubConfig> scrub_section() {
+  auto section = std::make_shared<Section<ScrubConfig>>();
+  section->add("every", &ScrubConfig::every, duration("10s", "366d"),
+               {.sentence = "In how much time every pack is read once.", .fallback = "30d"});
+  return section;
+}
+
 ShapePtr<StoreConfig> store_section() {
   auto section = std::make_shared<Section<StoreConfig>>();
   section->add("backend", &StoreConfig::backend, backend_section(),
@@ -151,6 +158,11 @@ ShapePtr<StoreConfig> store_section() {
                {.sentence = "When the space of what no point reaches is reclaimed.",
                 .fallback = "{}",
                 .example = "{ every: 1d, grace: 3d }"});
+  section->add(
+      "scrub", &StoreConfig::scrub, scrub_section(),
+      {.sentence = "How the store's bytes are held against their digests, again and again.",
+       .fallback = "{}",
+       .example = "{ every: 14d }"});
   return section;
 }
 
@@ -225,7 +237,7 @@ ShapePtr<PolicyConfig> policy_section() {
                {.sentence = "What is left out of it.",
                 .derived = "nothing",
                 .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
-  section->add("every", &PolicyConfig::every, duration("1m", "366d"),
+  section->add("every", &PolicyConfig::every, duration("1s", "366d"),
                {.sentence = "How often a point is taken; one of every, cron and calendar.",
                 .derived = "by hand only",
                 .example = "1h"});

@@ -8,11 +8,8 @@ void warn_policy(const std::string& name, const PolicyConfig& policy,
   const std::string at = "policies." + name;
   if (!policy.every && !policy.cron && !policy.calendar)
     out.push_back(at + " has no 'every', 'cron' or 'calendar': points are taken by hand only.");
-  if (policy.bandwidth)
-    out.push_back(at +
-                  ".bandwidth is not acted upon by this version: points are sent at full speed.");
-  if (policy.objective.rpo || policy.objective.rto)
-    out.push_back(at + ".objective is not acted upon by this version: nothing is held against it.");
+  if (policy.objective.rto)
+    out.push_back(at + ".objective.rto is not acted upon by this version: no drill is held to it.");
 }
 
 }  // namespace

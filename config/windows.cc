@@ -67,6 +67,24 @@ Result<BandwidthWindow> parse_window(std::string_view text) {
   return BandwidthWindow{std::string(text), *weekdays, *from, *to, 0};
 }
 
+std::optional<std::uint64_t> bandwidth_at(const BandwidthConfig& config, Timestamp now) {
+  const std::chrono::sys_time<std::chrono::microseconds> time(std::chrono::microseconds(now.us));
+  const auto day = std::chrono::floor<std::chrono::days>(time);
+  const auto minute = std::chrono::floor<std::chrono::minutes>(time - day).count();
+  const unsigned weekday = std::chrono::weekday(day).iso_encoding() - 1;
+  const auto within = [&](const BandwidthWindow& window) {
+    const bool today = (window.weekdays >> weekday & 1) != 0;
+    if (window.from_minute < window.to_minute)
+      return today && minute >= window.from_minute && minute < window.to_minute;
+    const bool since_yesterday = (window.weekdays >> (weekday + 6) % 7 & 1) != 0;
+    return (today && minute >= window.from_minute) ||
+           (since_yesterday && minute < window.to_minute);
+  };
+  const auto found = std::ranges::find_if(config.windows, within);
+  return found == config.windows.end() ? config.bytes_per_second
+                                       : std::optional(found->bytes_per_second);
+}
+
 namespace config {
 namespace {
 

@@ -148,6 +148,7 @@ Result<BucketCaptureResult> BucketBackup::capture(const PointRecord* base,
   input.keys = changed;
   input.zstd_level = options_.zstd_level;
   input.progress = options_.progress != nullptr ? options_.progress : &own_progress;
+  input.limiter = options_.limiter;
   input.stop = options_.stop;
   return capture_bucket(input, store_, session, keys_, nodes_);
 }

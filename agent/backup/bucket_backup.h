@@ -28,6 +28,7 @@ struct BucketBackupOptions {
   std::chrono::microseconds list_every = std::chrono::hours(7 * 24);
   int zstd_level = 1;
   BackupProgress* progress = nullptr;  // may be null
+  RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;
 };
 

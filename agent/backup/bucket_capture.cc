@@ -75,7 +75,7 @@ class Capture {
         nodes_(nodes),
         cursor_(nodes, input.base_root, input.keys == nullptr),
         size_bytes_(input.keys != nullptr ? input.base_size_bytes : 0),
-        sender_(store, session, keys),
+        sender_(store, session, keys, input.limiter),
         uploader_(store, session, sender_, input.zstd_level,
                   [this](ChunkUploader::Task task) { tasks_.push(std::move(task)); }) {}
 

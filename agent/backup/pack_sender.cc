@@ -2,19 +2,24 @@
 
 namespace tidemark {
 
-PackSender::PackSender(PointStore& store, UploadSession session, const StoreKeys& keys)
-    : store_(store), session_(session), keys_(keys) {
+PackSender::PackSender(PointStore& store, UploadSession session, const StoreKeys& keys,
+                       RateLimiter* limiter)
+    : store_(store), session_(session), keys_(keys), limiter_(limiter) {
   for (Lane* lane : {&chunks_, &nodes_}) lane->writer = std::make_unique<PackWriter>(keys_);
   for (std::size_t i = 0; i < kUploadThreads; ++i)
     uploads_.start("tm-upload", [this] { return upload_all(); });
 }
 
-PackSender::~PackSender() { queue_.abort(); }
+PackSender::~PackSender() {
+  stop_.request_stop();
+  queue_.abort();
+}
 
 void PackSender::abort() { uploads_.fail(Error(ErrorCode::cancelled, "upload stopped")); }
 
 Status PackSender::upload_all() {
   while (auto pack = queue_.pop()) {
+    if (limiter_ != nullptr) TM_DO(limiter_->wait(pack->bytes.size(), stop_.get_token()));
     TM_DO(store_.put_pack(session_, pack->id, pack->bytes));
     bytes_sent_ += pack->bytes.size();
   }

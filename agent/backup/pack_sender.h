@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 
+#include "agent/backup/rate_limit.h"
 #include "agent/service/point_store.h"
 #include "base/queue.h"
 #include "store/pack.h"
@@ -20,8 +21,8 @@ class PackSender {
   static constexpr std::size_t kUploadThreads = 2;
   static constexpr std::size_t kQueuedPacksMax = 1;
 
-  // `store` and `keys` must outlive the sender.
-  PackSender(PointStore& store, UploadSession session, const StoreKeys& keys);
+  // `store` and `keys` must outlive the sender, as must `limiter`, which may be null.
+  PackSender(PointStore& store, UploadSession session, const StoreKeys& keys, RateLimiter* limiter);
   ~PackSender();
 
   Status add(const EncodedBlob& blob);
@@ -42,10 +43,15 @@ class PackSender {
   PointStore& store_;
   const UploadSession session_;
   const StoreKeys& keys_;
+  RateLimiter* const limiter_;
+  std::stop_source stop_;  // of those who wait for the limiter
   Lane chunks_, nodes_;
   std::atomic<std::uint64_t> bytes_sent_{0};
   BoundedQueue<PackWriter::Pack> queue_{kQueuedPacksMax};
-  ThreadGroup uploads_{[this] { queue_.abort(); }};  // last: its threads use the rest
+  ThreadGroup uploads_{[this] {
+    stop_.request_stop();
+    queue_.abort();
+  }};  // last: its threads use the rest
 };
 
 // What a TreeBuilder gives its nodes to: compresses and adds them. `sender` must outlive it.

@@ -153,6 +153,7 @@ Result<CaptureResult> VolumeBackup::capture(RbdImage& newer, const Base& base,
   }
   input.zstd_level = options_.zstd_level;
   input.progress = options_.progress != nullptr ? options_.progress : &own_progress;
+  input.limiter = options_.limiter;
   input.stop = options_.stop;
   return capture_volume(input, store_, session, keys_, nodes_);
 }

@@ -29,6 +29,7 @@ struct VolumeBackupOptions {
   bool full = false;  // capture everything again
   int zstd_level = 1;
   BackupProgress* progress = nullptr;  // may be null
+  RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;
 };
 

@@ -50,7 +50,7 @@ class Capture {
         size_bytes_(input.newer->size()),
         shrank_(input.base != nullptr && size_bytes_ < input.base_size_bytes),
         base_cursor_(nodes, input.base_root),
-        sender_(store, session, keys) {}
+        sender_(store, session, keys, input.limiter) {}
   // Reads under way end in callbacks that use this object.
   ~Capture() { reads_.wait_for_none(); }
 

@@ -36,6 +36,7 @@ struct CaptureInput {
   std::uint64_t base_size_bytes = 0;
   int zstd_level = 1;
   BackupProgress* progress = nullptr;  // never null
+  RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;
 };
 

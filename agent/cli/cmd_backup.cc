@@ -138,7 +138,8 @@ void add_agent_command(CLI::App& app, Command& command) {
   agent->callback([&command] {
     command.action = [&command]() -> Result<int> {
       TM_TRY(const Config* const config, command.config());
-      TM_DO(run_daemon(*config, command.clock, command.stop.get_token(), [](std::uint16_t) {}));
+      TM_DO(run_daemon(*config, command.globals.config_path, command.clock, command.reloads,
+                       command.stop.get_token()));
       return kExitDone;
     };
   });

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "agent/site/access.h"
+#include "agent/site/daemon.h"
 #include "base/clock.h"
 #include "config/config.h"
 
@@ -35,6 +36,7 @@ class Command {
  public:
   Globals globals;
   std::stop_source stop;
+  ReloadRequests reloads = std::make_shared<std::atomic<unsigned>>(0);
   Clock& clock = Clock::system();
   // Set by the chosen subcommand; its result is the exit code.
   std::function<Result<int>()> action;
@@ -75,6 +77,7 @@ void add_pki_commands(CLI::App& app, Command& command);
 void add_points_commands(CLI::App& app, Command& command);
 void add_restore_command(CLI::App& app, Command& command);
 void add_retention_commands(CLI::App& app, Command& command);
+void add_status_command(CLI::App& app, Command& command);
 void add_store_commands(CLI::App& app, Command& command);
 void add_verify_command(CLI::App& app, Command& command);
 void add_completion_command(CLI::App& app, Command& command);

@@ -14,23 +14,26 @@ namespace {
 
 // Signals are taken by one thread that waits for them; all others, those of libraries included,
 // have them blocked from their birth. The first asks to stop, the second ends at once.
-void wait_for_signals(sigset_t signals, std::stop_source stop) {
-  for (int count = 0;; ++count) {
+void wait_for_signals(sigset_t signals, std::stop_source stop, ReloadRequests reloads) {
+  for (int count = 0;;) {
     int signal = 0;
     if (::sigwait(&signals, &signal) != 0) return;
-    if (signal == SIGHUP) continue;
-    if (count > 0) ::_exit(kExitInterrupted);
+    if (signal == SIGHUP) {
+      ++*reloads;
+      continue;
+    }
+    if (count++ > 0) ::_exit(kExitInterrupted);
     stop.request_stop();
   }
 }
 
-void block_signals(const std::stop_source& stop) {
+void block_signals(const std::stop_source& stop, const ReloadRequests& reloads) {
   sigset_t signals;
   ::sigemptyset(&signals);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&signals, signal);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
-  std::thread(wait_for_signals, signals, stop).detach();
+  std::thread(wait_for_signals, signals, stop, reloads).detach();
 }
 
 void add_globals(CLI::App& app, Command& command) {
@@ -78,6 +81,7 @@ int run(int argc, char** argv) {
   add_retention_commands(app, command);
   add_gc_command(app, command);
   add_backup_command(app, command);
+  add_status_command(app, command);
   add_points_commands(app, command);
   add_restore_command(app, command);
   add_verify_command(app, command);
@@ -96,7 +100,7 @@ int run(int argc, char** argv) {
     if (!level) return report(level.error(), command.globals);
     log::set_level(*level);
   }
-  block_signals(command.stop);
+  block_signals(command.stop, command.reloads);
   const auto result = command.action();
   return result ? *result : report(result.error(), command.globals);
 }

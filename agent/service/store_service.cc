@@ -29,8 +29,9 @@ Bytes timestamp_bytes(Timestamp t) {
   return w.take();
 }
 
+// Not the source's mistake: what it was told is there may have been lost since.
 Error incomplete(std::string_view what) {
-  return Error(ErrorCode::refused, "the point is not complete: " + std::string(what))
+  return Error(ErrorCode::corruption, "the point is not complete: " + std::string(what))
       .with_hint("start the backup again; what arrived is not sent twice");
 }
 
@@ -522,12 +523,7 @@ Status StoreService::abandon(const UploadSession& upload) {
 
 Result<PointRow> StoreService::find(const PointQuery& query) {
   if (query.newest) {
-    // By the store's own order: the source's clock may have been wrong.
-    std::optional<PointRow> newest;
-    TM_DO(catalog_->each_point(query.site, query.asset, [&](const PointRow& row) -> Status {
-      if (!newest || row.point.sequence > newest->point.sequence) newest = row;
-      return {};
-    }));
+    TM_TRY(auto newest, catalog_->find_newest_point(query.site, query.asset));
     if (newest) return *std::move(newest);
     return Error(ErrorCode::not_found, "no point of " + query.site + ":" + query.asset);
   }

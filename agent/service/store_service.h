@@ -63,6 +63,9 @@ class StoreService final : public PointStore {
   Status abandon(const UploadSession& session) override;
   Result<PointRow> find(const PointQuery& query) override;
   Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) override;
+  Status each_latest_point(const std::function<Status(const PointRow&)>& each) override {
+    return catalog_->each_latest_point(each);
+  }
   Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) override;
   Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) override;
   Status set_pinned(const PointId& id, bool pinned) override;

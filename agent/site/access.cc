@@ -8,7 +8,7 @@ namespace tidemark {
 namespace {
 
 // A peer may be restarting; our own agent is either there or not.
-constexpr std::chrono::seconds kPeerRetry{60}, kOwnRetry{5};
+constexpr std::chrono::seconds kOwnRetry{5};
 
 Result<StoreAccess> finish(StoreAccess access, const SecretRef& key, const SecretRef& passphrase) {
   auto descriptor = access.store->descriptor();
@@ -112,7 +112,7 @@ Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop
 }
 
 Result<StoreAccess> open_peer_store(const Config& config, const std::string& name,
-                                    std::stop_token stop) {
+                                    std::stop_token stop, std::chrono::seconds patience) {
   const auto it = config.peers.find(name);
   if (it == config.peers.end())
     return Error(ErrorCode::invalid_argument, config.name + ": there is no peer '" + name + "'");
@@ -120,14 +120,14 @@ Result<StoreAccess> open_peer_store(const Config& config, const std::string& nam
     return Error(ErrorCode::invalid_argument, config.name + ": peer '" + name + "' has no url");
   StoreAccess access;
   access.name = "peer " + name;
-  TM_TRY(access.store, connect(config, it->second.url, name, true, kPeerRetry, std::move(stop)));
+  TM_TRY(access.store, connect(config, it->second.url, name, true, patience, std::move(stop)));
   return finish(std::move(access), it->second.key, it->second.passphrase);
 }
 
 Result<StoreAccess> open_store_named(const Config& config, const std::string& name, Clock& clock,
-                                     std::stop_token stop) {
+                                     std::stop_token stop, std::chrono::seconds patience) {
   return name == config.site ? open_own_store(config, clock, std::move(stop))
-                             : open_peer_store(config, name, std::move(stop));
+                             : open_peer_store(config, name, std::move(stop), patience);
 }
 
 Result<StoreAccess> open_bare_store(const BackendConfig& config, const SecretRef& key,

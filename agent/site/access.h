@@ -37,11 +37,15 @@ TlsFiles tls_files(const TlsConfig& config);
 
 // The store that this site serves: through its agent where that runs, in this process otherwise.
 Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop_token stop);
+// A peer may be restarting: calls fail once it was away for `patience`.
+inline constexpr std::chrono::seconds kPeerPatience{60};
 Result<StoreAccess> open_peer_store(const Config& config, const std::string& peer,
-                                    std::stop_token stop);
+                                    std::stop_token stop,
+                                    std::chrono::seconds patience = kPeerPatience);
 // A policy's `to`: a peer, or this site itself.
 Result<StoreAccess> open_store_named(const Config& config, const std::string& name, Clock& clock,
-                                     std::stop_token stop);
+                                     std::stop_token stop,
+                                     std::chrono::seconds patience = kPeerPatience);
 // Without agent and catalog: read-only, from the backend alone.
 Result<StoreAccess> open_bare_store(const BackendConfig& backend, const SecretRef& key,
                                     const SecretRef& passphrase);

@@ -29,6 +29,21 @@ Result<std::pair<std::string, std::string>> place_of(const std::string& pattern)
 
 }  // namespace
 
+PolicyLimits::PolicyLimits(const Config& config, Clock& clock) {
+  for (const auto& [name, policy] : config.policies) {
+    if (!policy.bandwidth) continue;
+    auto limit = [bandwidth = *policy.bandwidth](Timestamp now) {
+      return bandwidth_at(bandwidth, now);
+    };
+    limiters_.emplace(name, std::make_unique<RateLimiter>(std::move(limit), clock));
+  }
+}
+
+RateLimiter* PolicyLimits::of(const std::string& policy) const {
+  const auto it = limiters_.find(policy);
+  return it == limiters_.end() ? nullptr : it->second.get();
+}
+
 Result<std::shared_ptr<CephCluster>> BackupRunner::cluster() {
   if (!cluster_) {
     TM_TRY(cluster_, CephCluster::connect(ceph_config(config_.ceph)));
@@ -40,7 +55,7 @@ Result<StoreAccess*> BackupRunner::store(const std::string& name) {
   if (name == config_.site && own_ != nullptr) return own_;
   const auto it = stores_.find(name);
   if (it != stores_.end()) return &it->second;
-  TM_TRY(StoreAccess access, open_store_named(config_, name, clock_, stop_));
+  TM_TRY(StoreAccess access, open_store_named(config_, name, clock_, stop_, patience_));
   return &stores_.emplace(name, std::move(access)).first->second;
 }
 
@@ -118,12 +133,17 @@ Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
       .with_hint("name it under a policy's 'assets', which says where its points go");
 }
 
-Result<bool> BackupRunner::is_due(const BackupJob& job, const PolicyConfig& policy) {
+Result<std::optional<PointRow>> BackupRunner::newest(const BackupJob& job) {
   TM_TRY(StoreAccess* const access, store(job.to));
-  TM_TRY(const auto newest, find_newest(*access->store, config_.site, job.asset.text()));
+  return find_newest(*access->store, config_.site, job.asset.text());
+}
+
+Result<bool> BackupRunner::is_due(const BackupJob& job) {
+  TM_TRY(const auto row, newest(job));
   std::optional<Timestamp> time;
-  if (newest) time = newest->point.record.time;
-  const auto due = next_due(schedule_of(policy), job.asset.text(), time, clock_.now());
+  if (row) time = row->point.record.time;
+  const auto due =
+      next_due(schedule_of(config_.policies.at(job.policy)), job.asset.text(), time, clock_.now());
   if (due && due->why == Due::Why::clock_set_back)
     log::warn("{}: the newest point is ahead of the clock; one is taken now", job.asset.text());
   return due && due->now();
@@ -164,6 +184,7 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   options.labels = labels_of(job);
   options.full = full;
   options.progress = progress;
+  options.limiter = limits_->of(job.policy);
   options.stop = stop_;
   return back_up_volume(ceph, job.asset.rbd(), *access->store, *keys, options, clock_);
 }
@@ -179,6 +200,7 @@ Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgre
   options.full = full;
   options.list_every = config_.s3->list_every;  // gateway() needs s3
   options.progress = progress;
+  options.limiter = limits_->of(job.policy);
   options.stop = stop_;
   return back_up_bucket(*client, job.asset.bucket(), *access->store, *keys, options, clock_);
 }

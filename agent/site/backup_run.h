@@ -26,21 +26,43 @@ struct BackupOutcome {
   Result<BackupReport> result;
 };
 
+// How fast each policy may send, whichever runner does it.
+class PolicyLimits {
+ public:
+  // `clock` must outlive it.
+  PolicyLimits(const Config& config, Clock& clock);
+  // Null where nothing limits it.
+  RateLimiter* of(const std::string& policy) const;
+
+ private:
+  std::map<std::string, std::unique_ptr<RateLimiter>> limiters_;
+};
+
 // A site's connections, opened when first needed and kept. Used by one thread.
 class BackupRunner {
  public:
   BackupRunner(const Config& config, Clock& clock, std::stop_token stop)
-      : config_(config), clock_(clock), stop_(std::move(stop)) {}
+      : BackupRunner(config, std::make_shared<PolicyLimits>(config, clock), clock,
+                     std::move(stop)) {}
+  // With limits that are shared with other runners of the same configuration.
+  BackupRunner(const Config& config, std::shared_ptr<PolicyLimits> limits, Clock& clock,
+               std::stop_token stop)
+      : config_(config), limits_(std::move(limits)), clock_(clock), stop_(std::move(stop)) {}
   // A store that is open already in this process is used instead of a connection to ourselves.
   void use_own_store(StoreAccess* own) { own_ = own; }
+  // How long a peer may be away before a call fails; to be set before the first call.
+  void set_patience(std::chrono::seconds patience) { patience_ = patience; }
 
   // The assets that a policy covers now, in order. Patterns are matched against the images and the
   // buckets of our user that exist; what cannot be listed is an error.
   Result<std::vector<BackupJob>> jobs_of_policy(const std::string& policy);
   // One asset by name, with the policy that covers it (the first, in order of names).
   Result<BackupJob> job_of_asset(const AssetName& asset);
-  // True where the policy's schedule wants a point of the asset now (agent/schedule/due.h).
-  Result<bool> is_due(const BackupJob& job, const PolicyConfig& policy);
+  // The newest point of the asset in the job's store; nothing where it has none.
+  Result<std::optional<PointRow>> newest(const BackupJob& job);
+  // True where the schedule of the job's policy wants a point of the asset now
+  // (agent/schedule/due.h).
+  Result<bool> is_due(const BackupJob& job);
   // One backup at a time of an asset at this site: `refused` while another process is at it.
   Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);
 
@@ -56,9 +78,11 @@ class BackupRunner {
   Result<BackupReport> run_bucket(const BackupJob& job, BackupProgress* progress, bool full);
 
   const Config& config_;
+  const std::shared_ptr<PolicyLimits> limits_;
   Clock& clock_;
   std::stop_token stop_;
   StoreAccess* own_ = nullptr;
+  std::chrono::seconds patience_ = kPeerPatience;
   std::set<std::string> idle_policies_;  // match nothing, which was said
   std::shared_ptr<CephCluster> cluster_;
   std::unique_ptr<s3::Client> gateway_;

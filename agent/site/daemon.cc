@@ -2,81 +2,172 @@
 
 #include <systemd/sd-daemon.h>
 
-#include <map>
-#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
 
 #include "agent/retention/points.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
-#include "agent/site/backup_run.h"
+#include "agent/site/scheduler.h"
+#include "agent/site/status.h"
+#include "agent/verify/repair.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "transport/http.h"
+#include "transport/pki.h"
 
 namespace tidemark {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::chrono::seconds kStopGrace{10};
-constexpr std::chrono::seconds kScheduleStep{1};
-// New images are found this often, and what failed is tried again.
-constexpr Duration kLookAgain = std::chrono::minutes(1);
+constexpr std::chrono::milliseconds kStep{500};
 constexpr Duration kRetentionStep = std::chrono::hours(1);
 constexpr Duration kFirstCollection = std::chrono::minutes(15);
+constexpr std::chrono::seconds kScrubStep{1};
+constexpr Duration kConfigStep = std::chrono::seconds(5);
+constexpr Duration kSpaceStep = std::chrono::minutes(1);
+// The status is written this often, and no more of the time than this part is spent on it.
+constexpr Duration kStatusStep = std::chrono::seconds(2);
+constexpr int kStatusPart = 20;
+
+using ConfigPtr = std::shared_ptr<const Config>;
+
+// When a file was written last; equal stamps mean an equal file.
+struct FileStamp {
+  fs::file_time_type time{};
+  std::uintmax_t size = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+FileStamp stamp_of(const fs::path& path) {
+  std::error_code failed;
+  FileStamp stamp;
+  stamp.time = fs::last_write_time(path, failed);
+  stamp.size = fs::file_size(path, failed);
+  return stamp;
+}
+
+// What the agent took up when it started and cannot change while it runs: put into `next` as it is
+// now. The names of what would have changed are returned.
+std::vector<std::string> keep_fixed_parts(const Config& now, Config& next) {
+  std::vector<std::string> kept;
+  const auto keep = [&](const char* name, const auto& old_value, auto& new_value) {
+    if (old_value == new_value) return;
+    kept.emplace_back(name);
+    new_value = old_value;
+  };
+  keep("site", now.site, next.site);
+  keep("tls", now.tls, next.tls);
+  keep("listen", now.listen, next.listen);
+  keep("state", now.state, next.state);
+  if (now.store && next.store) {
+    const CollectConfig gc = std::exchange(next.store->gc, now.store->gc);
+    const ScrubConfig scrub = std::exchange(next.store->scrub, now.store->scrub);
+    keep("store", now.store, next.store);
+    next.store->gc = gc;
+    next.store->scrub = scrub;
+  } else {
+    keep("store", now.store, next.store);
+  }
+  return kept;
+}
 
 class Daemon {
  public:
-  Daemon(Config config, Clock& clock, std::stop_token stop)
-      : config_(std::move(config)), clock_(clock), stop_(std::move(stop)) {}
+  Daemon(Config config, fs::path config_path, Clock& clock, ReloadRequests reloads,
+         std::stop_token stop)
+      : config_(std::make_shared<const Config>(std::move(config))),
+        config_path_(std::move(config_path)),
+        clock_(clock),
+        reloads_(std::move(reloads)),
+        stop_(std::move(stop)),
+        since_(clock.now()) {}
 
-  Status run(const std::function<void(std::uint16_t)>& on_ready) {
-    for (const std::string& warning : config_warnings(config_)) log::warn("{}", warning);
-    TM_DO(open_store());
-    TM_DO(serve());
+  Status run() {
+    const ConfigPtr config = this->config();
+    config_stamp_ = stamp_of(config_path_);
+    for (const std::string& warning : config_warnings(*config)) log::warn("{}", warning);
+    TM_DO(lock_state(*config));
+    TM_DO(open_store(*config));
+    scheduler_ = std::make_unique<Scheduler>(config, clock_, own_.store ? &own_ : nullptr, stop_);
+    TM_DO(serve(*config));
     ::sd_notify(0, "READY=1");
-    on_ready(server_ ? server_->port() : std::uint16_t{0});
-    log::info("site {} is ready{}", config_.site,
+    log::info("site {} is ready{}", config->site,
               server_ ? ", port " + std::to_string(server_->port()) : std::string());
-    std::jthread keeper;
-    if (service_ != nullptr) keeper = std::jthread([this] { keep_store(); });
-    schedule();
-    ::sd_notify(0, "STOPPING=1");
+    {
+      const std::jthread scheduling([this] { scheduler_->run(); });
+      std::jthread keeping, scrubbing;
+      if (service_ != nullptr) keeping = std::jthread([this] { keep_store(); });
+      if (service_ != nullptr) scrubbing = std::jthread([this] { scrub(); });
+      supervise();
+      ::sd_notify(0, "STOPPING=1");
+    }
     if (server_) server_->stop(kStopGrace);
-    log::info("site {} stopped", config_.site);
+    std::error_code ignored;
+    fs::remove(status_file(*config), ignored);
+    log::info("site {} stopped", config->site);
     return {};
   }
 
  private:
-  Status open_store() {
-    if (!config_.store) return {};
-    TM_TRY(auto backend, open_backend(backend_config(config_.store->backend), false));
+  ConfigPtr config() const {
+    const std::lock_guard lock(config_mutex_);
+    return config_;
+  }
+
+  Status lock_state(const Config& config) {
+    std::error_code failed;
+    fs::create_directories(config.state, failed);
+    if (failed) return errno_error(failed.value(), "create " + config.state.string());
+    auto lock = lock_file(agent_lock_file(config));
+    if (!lock && lock.error().code() == ErrorCode::refused)
+      return Error(ErrorCode::refused,
+                   "another agent runs with state '" + config.state.string() + "'")
+          .with_hint("give each agent a 'state' directory of its own");
+    if (!lock) return std::move(lock).error();
+    state_lock_ = *std::move(lock);
+    return {};
+  }
+
+  Status open_store(const Config& config) {
+    if (!config.store) return {};
+    TM_TRY(auto backend, open_backend(backend_config(config.store->backend), false));
     own_.name = backend->url();
-    auto service = StoreService::open(std::move(backend), config_.store->catalog, clock_);
+    auto service = StoreService::open(std::move(backend), config.store->catalog, clock_);
     if (!service) return std::move(service).error().context("store " + own_.name);
     service_ = service->get();
     own_.store = *std::move(service);
     TM_TRY(own_.descriptor, own_.store->descriptor());
-    TM_TRY(own_.keys, open_keys(own_.descriptor, config_.store->key, config_.store->passphrase));
+    TM_TRY(own_.keys, open_keys(own_.descriptor, config.store->key, config.store->passphrase));
+    Scrubber::Options options;
+    options.state_file = config.state / "scrub.json";
+    options.on_damage = [this](const PackId& id, const Bytes& pack) { save_from(id, pack); };
+    options.stop = stop_;
+    scrubber_ = std::make_unique<Scrubber>(*service_, clock_, std::move(options));
     return {};
   }
 
-  Status serve() {
-    if (!config_.listen) return {};
-    if (!config_.tls)
-      return Error(ErrorCode::invalid_argument, config_.name + ": 'listen' needs 'tls'");
+  Status serve(const Config& config) {
+    if (!config.listen) return {};
+    if (!config.tls)
+      return Error(ErrorCode::invalid_argument, config.name + ": 'listen' needs 'tls'");
     ApiPolicy policy;
-    policy.own_site = config_.site;
+    policy.own_site = config.site;
     policy.known = [this](const std::string& site) {
-      return site == config_.site || config_.peers.contains(site);
+      const ConfigPtr now = this->config();
+      return site == now->site || now->peers.contains(site);
     };
     policy.may_read = [this](const std::string& reader, const std::string& owner,
                              const AssetName& asset) {
-      return config_.may_read(reader, owner, asset);
+      return this->config()->may_read(reader, owner, asset);
     };
     api_ = std::make_unique<StoreApi>(service_, std::move(policy));
     HttpServerOptions options;
-    options.address = config_.listen->host;
-    options.port = config_.listen->port;
-    options.tls = tls_files(*config_.tls);
+    options.address = config.listen->host;
+    options.port = config.listen->port;
+    options.tls = tls_files(*config.tls);
     TM_TRY(server_, HttpServer::start(std::move(options),
                                       [this](HttpRequest& request) { return answer(request); }));
     return {};
@@ -88,66 +179,185 @@ class Daemon {
       const auto owner = service_ != nullptr ? service_->still_owner() : Status();
       return owner ? json_response(200, R"({"status":"ready"})") : error_response(owner.error());
     }
+    if (request.path == "/metrics") return metrics();
     return api_->handle(request);
   }
 
-  // Looks at the policies every `kScheduleStep`. When an asset is due follows from its newest
-  // point, so that a restart takes no points of its own, and after an outage the backlog is one
-  // point.
-  void schedule() {
-    BackupRunner runner(config_, clock_, stop_);
-    if (own_.store) runner.use_own_store(&own_);
-    do {
-      for (const auto& [name, policy] : config_.policies) {
-        if ((!policy.every && !policy.cron && !policy.calendar) || stop_.stop_requested()) continue;
-        std::chrono::microseconds& next = next_look_[name];
-        if (clock_.uptime() < next) continue;
-        next = clock_.uptime() + std::min<Duration>(policy.every.value_or(kLookAgain), kLookAgain);
-        run_policy(runner, name, policy);
-      }
-    } while (sleep_for(stop_, kScheduleStep));
+  HttpResponse metrics() {
+    HttpResponse response;
+    response.headers["content-type"] = "text/plain; version=0.0.4; charset=utf-8";
+    append(response.body, as_bytes(metrics_text(status())));
+    return response;
   }
 
-  void run_policy(BackupRunner& runner, const std::string& name, const PolicyConfig& policy) {
-    const auto jobs = runner.jobs_of_policy(name);
-    if (!jobs) {
-      log::error("policy {}: {}", name, jobs.error().describe());
+  // Until the end: takes up what changes in the configuration, writes the status, and tells systemd
+  // that we are alive. Nothing here waits for a cluster or a peer.
+  void supervise() {
+    std::uint64_t watchdog_us = 0;
+    if (::sd_watchdog_enabled(0, &watchdog_us) <= 0) watchdog_us = 0;
+    auto next_config = clock_.uptime() + kConfigStep, next_status = clock_.uptime();
+    unsigned reloads_seen = 0;
+    do {
+      const auto now = clock_.uptime();
+      if (watchdog_us > 0) ::sd_notify(0, "WATCHDOG=1");
+      const unsigned reloads = *reloads_;
+      const bool asked = reloads != std::exchange(reloads_seen, reloads);
+      if (asked || now >= next_config) {
+        next_config = now + kConfigStep;
+        reload(asked);
+      }
+      if (now >= next_status) {
+        write_status();
+        next_status = now + std::max(kStatusStep, kStatusPart * (clock_.uptime() - now));
+      }
+    } while (sleep_for(stop_, kStep));
+  }
+
+  void reload(bool asked) {
+    const FileStamp stamp = stamp_of(config_path_);
+    if (!asked && stamp == config_stamp_) return;
+    config_stamp_ = stamp;
+    auto loaded = load_config(config_path_);
+    if (!loaded) {
+      log::error("the configuration is not taken up: {}", loaded.error().describe());
+      config_problem_ = "the configuration is not taken up: " + loaded.error().message();
       return;
     }
-    for (const BackupJob& job : *jobs) {
-      if (stop_.stop_requested()) return;
-      const auto due = runner.is_due(job, policy);
-      if (!due) log::error("policy {}: {}", name, due.error().describe());
-      if (due && *due) run_job(runner, name, job);
+    config_problem_.clear();
+    const ConfigPtr old = config();
+    for (const std::string& name : keep_fixed_parts(*old, *loaded)) {
+      log::warn("'{}' has changed, which needs a restart of the agent", name);
+      config_problem_ = "a change of '" + name + "' needs a restart";
     }
+    if (*loaded == *old) return;
+    for (const std::string& warning : config_warnings(*loaded)) log::warn("{}", warning);
+    log::set_level(loaded->log.level);
+    log::set_format(loaded->log.format);
+    const auto next = std::make_shared<const Config>(*std::move(loaded));
+    {
+      const std::lock_guard lock(config_mutex_);
+      config_ = next;
+    }
+    scheduler_->configure(next);
+    log::info("the configuration has changed and is in use");
+  }
+
+  SiteStatus status() {
+    const ConfigPtr config = this->config();
+    SiteStatus status;
+    status.site = config->site;
+    status.time = clock_.now();
+    status.agent_since = since_;
+    scheduler_->add_to(status);
+    if (service_ != nullptr) add_store(status);
+    if (config->tls)
+      if (const auto end = certificate_expiry(config->tls->cert); end)
+        status.certificate_end = *end;
+    std::ranges::sort(status.assets, {}, [](const AssetStatus& asset) {
+      return std::tie(asset.site, asset.asset, asset.to, asset.policy);
+    });
+    return status;
+  }
+
+  void add_store(SiteStatus& status) {
+    StoreStatus store;
+    const auto stats = service_->stats();
+    const auto received = add_received(*service_, status);
+    for (const Error* const error :
+         {stats ? nullptr : &stats.error(), received ? nullptr : &received.error()})
+      if (error != nullptr) status.problems.push_back("the store: " + error->message());
+    if (const auto owner = service_->still_owner(); !owner)
+      status.problems.push_back("the store: " + owner.error().message());
+    if (stats) store.stats = *stats;
+    store.damaged_packs = service_->catalog().damaged_packs();
+    store.scrub = scrubber_->status();
+    store.scrub_period = config()->store->scrub.every;
+    {
+      const std::lock_guard lock(store_mutex_);
+      store.space = space_;
+      store.collected_at = collected_at_;
+      store.collected = collected_;
+    }
+    status.store = store;
+  }
+
+  void write_status() {
+    SiteStatus now = status();
+    if (!config_problem_.empty()) now.problems.push_back(config_problem_);
+    const auto written = replace_file(
+        status_file(*config()),
+        as_bytes(status_json(now).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    if (!written && !std::exchange(status_failed_, true))
+      log::error("{}", written.error().describe());
+    if (written) status_failed_ = false;
   }
 
   // Retention and garbage collection of the store that is served here. The first collection comes a
   // while after the start: an agent that is started again and again would do nothing else.
   void keep_store() {
-    const CollectConfig& gc = config_.store->gc;
-    auto next_retention = clock_.uptime();
-    auto next_collection = clock_.uptime() + std::min<Duration>(gc.every, kFirstCollection);
+    auto next_retention = clock_.uptime(), next_space = clock_.uptime();
+    std::optional<Duration> last_collection;
+    const Duration started = clock_.uptime();
     do {
-      if (clock_.uptime() >= next_retention) {
-        next_retention = clock_.uptime() + std::min<Duration>(gc.every, kRetentionStep);
+      const CollectConfig gc = config()->store->gc;
+      const auto now = clock_.uptime();
+      if (now >= next_space) {
+        next_space = now + kSpaceStep;
+        measure_space();
+      }
+      if (now >= next_retention) {
+        next_retention = now + std::min<Duration>(gc.every, kRetentionStep);
         if (const auto applied = apply_retention(); !applied)
           log::error("retention: {}", applied.error().describe());
       }
-      if (clock_.uptime() < next_collection) continue;
-      next_collection = clock_.uptime() + gc.every;
-      CollectRequest request;
-      request.grace = gc.grace;
-      request.stop = stop_;
-      const auto done = service_->collect(request);
-      if (!done)
-        log::error("{}", done.error().describe());
-      else
-        log::info(
-            "garbage collection: {} removed in {} packs, {} waiting, {} points dropped, {} ms",
-            format_bytes(done->bytes_removed), done->packs_removed,
-            format_bytes(done->bytes_waiting), done->points_dropped, done->duration_ms);
-    } while (sleep_for(stop_, kScheduleStep));
+      const auto due = last_collection ? *last_collection + gc.every
+                                       : started + std::min<Duration>(gc.every, kFirstCollection);
+      if (now < due) continue;
+      last_collection = now;
+      collect(gc);
+    } while (sleep_for(stop_, kStep));
+  }
+
+  void scrub() {
+    bool failed = false;
+    do {
+      const auto done = scrubber_->step(config()->store->scrub.every);
+      if (!done && !std::exchange(failed, true)) log::error("scrub: {}", done.error().describe());
+      if (done) failed = false;
+    } while (sleep_for(stop_, kScrubStep));
+  }
+
+  // What is whole in a damaged pack need not be sent again, where we can read it.
+  void save_from(const PackId& id, const Bytes& pack) {
+    if (!own_.keys) return;
+    const auto saved = save_whole_blobs(*service_, *own_.keys, pack);
+    if (saved)
+      log::info("scrub: {} chunks and nodes of pack {} were whole and are saved", *saved, id.hex());
+    else
+      log::error("scrub: {}", saved.error().describe());
+  }
+
+  void measure_space() {
+    const auto space = service_->backend().space();
+    const std::lock_guard lock(store_mutex_);
+    space_ = space ? *space : std::nullopt;
+  }
+
+  void collect(const CollectConfig& gc) {
+    CollectRequest request;
+    request.grace = gc.grace;
+    request.stop = stop_;
+    const auto done = service_->collect(request);
+    if (!done) {
+      log::error("{}", done.error().describe());
+      return;
+    }
+    log::info("garbage collection: {} removed in {} packs, {} waiting, {} points dropped, {} ms",
+              format_bytes(done->bytes_removed), done->packs_removed,
+              format_bytes(done->bytes_waiting), done->points_dropped, done->duration_ms);
+    const std::lock_guard lock(store_mutex_);
+    collected_at_ = clock_.now();
+    collected_ = *done;
   }
 
   Status apply_retention() {
@@ -163,36 +373,38 @@ class Daemon {
     return {};
   }
 
-  void run_job(BackupRunner& runner, const std::string& policy, const BackupJob& job) {
-    const auto report = runner.run(job, nullptr, false);
-    if (!report) {
-      log::error("policy {}: {}", policy, report.error().describe());
-      return;
-    }
-    const PointRecord& record = report->point.point.record;
-    log::info("point {} of {} to {}: {}, {} changed, {} shipped, {} ms", record.id.hex(),
-              record.asset, job.to, report->mode, format_bytes(record.changed_bytes),
-              format_bytes(record.shipped_bytes), record.duration_ms);
-    if (report->unsettled.count > 0)
-      log::warn("point {} of {} is taken in part: {} keys are not in it as the bucket has them",
-                record.id.hex(), record.asset, report->unsettled.count);
-  }
-
-  const Config config_;
+  mutable std::mutex config_mutex_;
+  ConfigPtr config_;  // guarded by config_mutex_
+  const fs::path config_path_;
   Clock& clock_;
-  std::stop_token stop_;
-  std::map<std::string, std::chrono::microseconds> next_look_;  // by policy
+  const ReloadRequests reloads_;
+  const std::stop_token stop_;
+  const Timestamp since_;
+  Fd state_lock_;
+
+  // Of the thread that supervises.
+  FileStamp config_stamp_;
+  std::string config_problem_;  // empty: the file's content is in use
+  bool status_failed_ = false;
+
   StoreAccess own_;
   StoreService* service_ = nullptr;  // own_.store
+  std::unique_ptr<Scrubber> scrubber_;
+  std::mutex store_mutex_;
+  std::optional<BackendSpace> space_;  // guarded by store_mutex_, as are the next two
+  std::optional<Timestamp> collected_at_;
+  CollectReport collected_;
+
+  std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StoreApi> api_;
   std::unique_ptr<HttpServer> server_;  // last: its threads use the rest
 };
 
 }  // namespace
 
-Status run_daemon(Config config, Clock& clock, std::stop_token stop,
-                  const std::function<void(std::uint16_t)>& on_ready) {
-  return Daemon(std::move(config), clock, std::move(stop)).run(on_ready);
+Status run_daemon(Config config, const std::filesystem::path& config_path, Clock& clock,
+                  ReloadRequests reloads, std::stop_token stop) {
+  return Daemon(std::move(config), config_path, clock, std::move(reloads), std::move(stop)).run();
 }
 
 }  // namespace tidemark

@@ -13,6 +13,13 @@ class Repair {
   Repair(StoreService& store, const StoreKeys& keys, const std::stop_token& stop)
       : store_(store), keys_(keys), stop_(stop), chunks_(keys), nodes_(keys) {}
 
+  Result<std::size_t> save_from(const Bytes& pack) {
+    TM_DO(save(pack));
+    TM_DO(write(chunks_));
+    TM_DO(write(nodes_));
+    return report_.blobs_saved;
+  }
+
   Result<RepairReport> run() {
     std::vector<PackRow> packs;
     TM_DO(store_.catalog().each_pack([&](const PackRow& pack) -> Status {
@@ -86,7 +93,7 @@ class Repair {
 
   StoreService& store_;
   const StoreKeys& keys_;
-  const std::stop_token& stop_;
+  const std::stop_token stop_;
   PackWriter chunks_, nodes_;
   RepairReport report_;
 };
@@ -111,6 +118,11 @@ Result<std::vector<DamagedRecord>> check_records(StoreService& store,
     }
   }
   return damaged;
+}
+
+Result<std::size_t> save_whole_blobs(StoreService& store, const StoreKeys& keys,
+                                     const Bytes& pack) {
+  return Repair(store, keys, {}).save_from(pack);
 }
 
 Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,

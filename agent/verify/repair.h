@@ -22,6 +22,10 @@ struct RepairReport {
 Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,
                                   const std::stop_token& stop);
 
+// What of a pack that was set aside still opens and matches its id, and lies nowhere else, is
+// written into new packs. `pack`: as many of its bytes as could be read. How many blobs were saved.
+Result<std::size_t> save_whole_blobs(StoreService& store, const StoreKeys& keys, const Bytes& pack);
+
 // Holds the records of these points on the backend against the catalog's copies, and writes one
 // anew where `mend` is set and the copy is sound. What was found damaged or gone.
 Result<std::vector<DamagedRecord>> check_records(StoreService& store,

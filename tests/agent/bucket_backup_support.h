@@ -69,7 +69,7 @@ class BucketBackupTest : public ::testing::Test {
   // Makes the point before, without reading anything.
   void commit_point(const testing::GeneratedBucket& bucket) {
     const UploadSession session = must(store_.service().begin("tokyo", "s3/" + kBucket, {}));
-    PackSender sender(store_.service(), session, store_.keys());
+    PackSender sender(store_.service(), session, store_.keys(), nullptr);
     TreeBuilder builder(store_.keys(), node_sink(sender, 1));
     for (std::uint64_t i = 0; i < bucket.count(); ++i)
       must(builder.add(encode_object(bucket.entry_at_first(i))));

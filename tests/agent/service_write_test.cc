@@ -307,7 +307,7 @@ TEST_P(PointStoreWriteTest, ACommitIsRefusedUntilEverythingIsThere) {
   const UploadSession session = begin();
   const Bytes record = record_of(session, sent);
   for (const auto& pack : sent.packs) {
-    EXPECT_EQ(code_of(tokyo().commit(session, record)), ErrorCode::refused);
+    EXPECT_EQ(code_of(tokyo().commit(session, record)), ErrorCode::corruption);
     expect_no_points();
     must(tokyo().put_pack(session, pack.id, pack.bytes));
   }
@@ -324,7 +324,7 @@ TEST_P(PointStoreWriteTest, ACommitWithoutOnePackIsRefusedWhicheverItIs) {
     for (std::size_t i = 0; i < sent.packs.size(); ++i)
       if (i != absent) must(store.put_pack(session, sent.packs[i].id, sent.packs[i].bytes));
     const Bytes record = record_of(session, sent);
-    EXPECT_EQ(code_of(store.commit(session, record)), ErrorCode::refused) << absent;
+    EXPECT_EQ(code_of(store.commit(session, record)), ErrorCode::corruption) << absent;
     EXPECT_THAT(must(store.points("", "")), IsEmpty());
     // The session goes on: what is missing may still come.
     must(store.put_pack(session, sent.packs[absent].id, sent.packs[absent].bytes));
@@ -340,11 +340,11 @@ TEST_P(PointStoreWriteTest, ACommitWhoseRootIsAChunkIsRefused) {
   root.id = sent.chunks.front();
   EXPECT_EQ(code_of(tokyo().commit(session,
                                    store_.sealed(store_.record(session, "tokyo", kAsset, root)))),
-            ErrorCode::refused);
+            ErrorCode::corruption);
   root.id = rng_.id<ChunkId>();
   EXPECT_EQ(code_of(tokyo().commit(session,
                                    store_.sealed(store_.record(session, "tokyo", kAsset, root)))),
-            ErrorCode::refused);
+            ErrorCode::corruption);
   expect_no_points();
 }
 
@@ -364,7 +364,7 @@ TEST_P(PointStoreWriteTest, ACommitThatCallsANodeAChunkIsRefused) {
   must(tokyo().put_pack(session, pack.id, pack.bytes));
   EXPECT_EQ(code_of(tokyo().commit(session,
                                    store_.sealed(store_.record(session, "tokyo", kAsset, root)))),
-            ErrorCode::refused);
+            ErrorCode::corruption);
   expect_no_points();
 }
 
@@ -377,7 +377,7 @@ TEST_P(PointStoreWriteTest, ACommitThatLiesAboutTheRootsLevelIsRefused) {
     root.level = static_cast<std::uint8_t>(root.level + by);
     const auto code = code_of(
         tokyo().commit(session, store_.sealed(store_.record(session, "tokyo", kAsset, root))));
-    EXPECT_TRUE(code == ErrorCode::refused || code == ErrorCode::invalid_argument) << by;
+    EXPECT_TRUE(code == ErrorCode::corruption || code == ErrorCode::invalid_argument) << by;
   }
   expect_no_points();
 }
@@ -465,7 +465,7 @@ TEST_P(PointStoreWriteTest, WhatADamagedPackHeldIsMissingUntilItIsSentAgain) {
 
   const UploadSession second = begin();
   const Bytes record = record_of(second, sent);
-  EXPECT_EQ(code_of(tokyo().commit(second, record)), ErrorCode::refused);
+  EXPECT_EQ(code_of(tokyo().commit(second, record)), ErrorCode::corruption);
   // Without a key equal content makes an equal pack.
   must(send(tokyo(), second, sent));
   must(tokyo().commit(second, record));

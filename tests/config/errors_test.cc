@@ -223,7 +223,7 @@ TEST(Errors, SeveralAreReportedTogetherInTheOrderOfTheFile) {
       "t.yaml:5:6: policies.p.to: missing: The peer whose store takes the points, or this site "
       "for its own store.\n"
       "t.yaml:5:15: policies.p.every: found 'soon', expected a duration in whole seconds from "
-      "1m to 366d, such as 15m, 2h or 7d");
+      "1s to 366d, such as 15m, 2h or 7d");
 }
 
 TEST(Errors, ALongListOfProblemsIsCut) {

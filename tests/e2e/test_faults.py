@@ -369,7 +369,7 @@ class Requests(Faults):
         def commit(record, session=session, fence=fence, **kwargs):
             return self.call("POST", f"/v1/sessions/{session}/commit?fence={fence}", record, **kwargs)
 
-        self.assert_refused(commit(self.record(session)), 409)  # its root is missing
+        self.assert_refused(commit(self.record(session)), 422)  # its root is missing
         node = bytes(2) + self.random.randbytes(50)
         self.put(session, fence, self.pack([node]))
         chunk = hashlib.sha256(node).digest()

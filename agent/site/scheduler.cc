@@ -1,0 +1,323 @@
+#include "agent/site/scheduler.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/queue.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::chrono::milliseconds kStep{500};
+// New assets are found this often, points that others took are seen, and what failed is tried
+// again.
+constexpr Duration kLookAgain = std::chrono::minutes(1);
+// When a store that did not answer is asked again.
+constexpr Duration kStoreAgain = std::chrono::seconds(10);
+// The longest that stores are asked before what is due is started.
+constexpr Duration kLookTimeMax = std::chrono::seconds(5);
+// The one who looks waits for no store that is restarting: it comes again soon.
+constexpr std::chrono::seconds kLookPatience{2};
+
+// Images of one pool, namespaces included, count together, and so do all buckets.
+std::string pool_of(const AssetName& asset) {
+  return asset.kind() == AssetName::Kind::rbd ? "rbd/" + asset.rbd().pool : "s3";
+}
+
+void log_point(const BackupJob& job, const BackupReport& report) {
+  const PointRecord& record = report.point.point.record;
+  log::info("point {} of {} to {}: {}, {} changed, {} shipped, {} ms", record.id.hex(),
+            record.asset, job.to, report.mode, format_bytes(record.changed_bytes),
+            format_bytes(record.shipped_bytes), record.duration_ms);
+  if (report.unsettled.count > 0)
+    log::warn("point {} of {} is taken in part: {} keys are not in it as the bucket has them",
+              record.id.hex(), record.asset, report.unsettled.count);
+}
+
+}  // namespace
+
+Scheduler::Scheduler(std::shared_ptr<const Config> config, Clock& clock, StoreAccess* own_store,
+                     std::stop_token stop)
+    : clock_(clock),
+      own_store_(own_store),
+      stop_(std::move(stop)),
+      next_{config, std::make_shared<PolicyLimits>(*config, clock)} {}
+
+void Scheduler::configure(std::shared_ptr<const Config> config) {
+  auto limits = std::make_shared<PolicyLimits>(*config, clock_);
+  std::vector<Runner> old;  // let go of without the lock
+  const std::lock_guard lock(mutex_);
+  next_ = {std::move(config), std::move(limits)};
+  old.swap(idle_runners_);
+}
+
+Scheduler::Runner Scheduler::make_runner(const Plan& plan) const {
+  auto runner = std::make_unique<BackupRunner>(*plan.config, plan.limits, clock_, stop_);
+  if (own_store_ != nullptr) runner->use_own_store(own_store_);
+  return runner;
+}
+
+// Their connections are kept from one backup to the next.
+Scheduler::Runner Scheduler::take_runner(const Plan& plan) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (plan.config == next_.config && !idle_runners_.empty()) {
+      Runner runner = std::move(idle_runners_.back());
+      idle_runners_.pop_back();
+      return runner;
+    }
+  }
+  return make_runner(plan);
+}
+
+void Scheduler::run() {
+  do {
+    adopt_config();
+    join_finished();
+    discover();
+    look();
+    start_due();
+  } while (sleep_for(stop_, kStep));
+  threads_.clear();  // waits for them
+}
+
+void Scheduler::adopt_config() {
+  const std::lock_guard lock(mutex_);
+  if (next_.config == plan_.config) return;
+  looker_.reset();  // it refers to the old one
+  plan_ = next_;
+  looker_ = make_runner(plan_);
+  looker_->set_patience(kLookPatience);
+  next_discovery_.clear();
+  store_again_.clear();
+  problems_.clear();
+  std::erase_if(entries_, [&](const auto& entry) {
+    return !plan_.config->policies.contains(entry.first.first) && !entry.second.progress;
+  });
+}
+
+void Scheduler::join_finished() {
+  std::list<Thread> finished;
+  const std::lock_guard lock(mutex_);
+  for (auto it = threads_.begin(); it != threads_.end();) {
+    const auto next = std::next(it);
+    if (it->done) finished.splice(finished.end(), threads_, it);
+    it = next;
+  }
+}
+
+void Scheduler::discover() {
+  for (const auto& [name, policy] : plan_.config->policies) {
+    if (stop_.stop_requested()) return;
+    Uptime& next = next_discovery_[name];
+    if (next != Uptime::zero() && clock_.uptime() < next) continue;
+    next = clock_.uptime() + kLookAgain;
+    const auto jobs = looker_->jobs_of_policy(name);
+    const std::string about = "policy " + name;
+    if (jobs) {
+      merge(name, *jobs);
+      continue;
+    }
+    // A list that failed is no empty list: what was found before stays.
+    log::error("{}: {}", about, jobs.error().describe());
+    const std::lock_guard lock(mutex_);
+    problems_[about] = jobs.error().message();
+  }
+}
+
+void Scheduler::merge(const std::string& policy, const std::vector<BackupJob>& jobs) {
+  const PolicyConfig& rules = plan_.config->policies.at(policy);
+  const std::lock_guard lock(mutex_);
+  problems_.erase("policy " + policy);
+  std::map<Key, Entry> old;
+  for (auto it = entries_.lower_bound({policy, ""});
+       it != entries_.end() && it->first.first == policy;)
+    old.insert(entries_.extract(it++));
+  for (const BackupJob& job : jobs) {
+    const Key key{policy, job.asset.text()};
+    Entry& entry = entries_[key];
+    if (const auto before = old.extract(key); before && before.mapped().job.to == job.to)
+      entry = std::move(before.mapped());
+    entry.job = job;
+    entry.schedule = schedule_of(rules);
+    entry.rpo = rules.objective.rpo;
+  }
+  // An asset that is gone, or goes elsewhere from now on, while a backup of it still runs.
+  for (auto& [key, entry] : old)
+    if (entry.progress) entries_.try_emplace(key, std::move(entry));
+}
+
+void Scheduler::look() {
+  struct Candidate {
+    std::optional<Uptime> looked;
+    Key key;
+    BackupJob job;
+  };
+  std::vector<Candidate> candidates;
+  const Uptime begin = clock_.uptime();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, entry] : entries_)
+      if (!entry.progress && (!entry.looked || begin - *entry.looked >= kLookAgain))
+        candidates.push_back({entry.looked, key, entry.job});
+  }
+  std::ranges::sort(candidates, {}, [](const Candidate& c) { return std::tie(c.looked, c.key); });
+  for (const Candidate& candidate : candidates) {
+    if (stop_.stop_requested() || clock_.uptime() - begin > kLookTimeMax) return;
+    const auto again = store_again_.find(candidate.job.to);
+    if (again != store_again_.end() && clock_.uptime() < again->second) continue;
+    look_at(candidate.key, candidate.job);
+  }
+}
+
+void Scheduler::look_at(const Key& key, const BackupJob& job) {
+  const auto row = looker_->newest(job);
+  const std::string about = "store " + job.to;
+  const std::lock_guard lock(mutex_);
+  if (row) {
+    store_again_.erase(job.to);
+    problems_.erase(about);
+  } else {
+    log::error("{}: {}", about, row.error().describe());
+    store_again_[job.to] = clock_.uptime() + kStoreAgain;
+    problems_[about] = row.error().message();
+  }
+  for (auto& [other, entry] : entries_)
+    if (entry.job.to == job.to) entry.silent = !row;
+  const auto it = entries_.find(key);
+  if (it == entries_.end() || !row) return;
+  it->second.looked = clock_.uptime();
+  it->second.newest.reset();
+  if (*row) it->second.newest = newest_of(**row);
+}
+
+void Scheduler::start_due() {
+  const std::lock_guard lock(mutex_);
+  std::vector<AssetState> states;
+  std::vector<std::map<Key, Entry>::iterator> which;
+  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+    const Entry& entry = it->second;
+    const bool idle = !entry.progress && entry.looked && !entry.silent;
+    if (!idle || clock_.uptime() < entry.not_before) continue;
+    if (!plan_.config->policies.contains(it->first.first)) continue;
+    AssetState state;
+    state.asset = it->first.second;
+    state.schedule = &entry.schedule;
+    if (entry.newest) state.newest = entry.newest->time;
+    state.rpo = entry.rpo;
+    states.push_back(std::move(state));
+    which.push_back(it);
+  }
+  waiting_ = 0;
+  if (stop_.stop_requested()) return;
+  for (const DueAsset& due : due_assets(states, clock_.now())) {
+    auto& [key, entry] = *which[due.index];
+    if (has_room(entry.job))
+      start(key, entry);
+    else
+      ++waiting_;
+  }
+}
+
+bool Scheduler::has_room(const BackupJob& job) const {
+  std::uint32_t all = 0, pool = 0, peer = 0;
+  for (const auto& [key, entry] : entries_) {
+    if (!entry.progress) continue;
+    // Two policies may cover an asset: one at a time.
+    if (entry.job.asset == job.asset && entry.job.to == job.to) return false;
+    ++all;
+    if (pool_of(entry.job.asset) == pool_of(job.asset)) ++pool;
+    if (entry.job.to == job.to) ++peer;
+  }
+  const ConcurrencyConfig& limits = plan_.config->concurrency;
+  return all < limits.total && pool < limits.per_pool && peer < limits.per_peer;
+}
+
+void Scheduler::start(const Key& key, Entry& entry) {
+  entry.progress = std::make_shared<BackupProgress>();
+  entry.since = clock_.now();
+  Thread& slot = threads_.emplace_back();
+  slot.thread =
+      std::jthread([this, key, job = entry.job, progress = entry.progress, plan = plan_, &slot] {
+        Runner runner = take_runner(plan);
+        run_backup(key, job, *runner, *progress);
+        const std::lock_guard lock(mutex_);
+        if (plan.config == next_.config) idle_runners_.push_back(std::move(runner));
+        slot.done = true;
+      });
+}
+
+void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& runner,
+                           BackupProgress& progress) {
+  // What is due may have been taken by hand since the last look.
+  const auto due = runner.is_due(job);
+  std::optional<Result<BackupReport>> report;
+  if (!due)
+    report = due.error();
+  else if (*due)
+    report = runner.run(job, &progress, false);
+  if (report && *report)
+    log_point(job, **report);
+  else if (report)
+    log::error("policy {}: {}", key.first, report->error().describe());
+
+  const std::lock_guard lock(mutex_);
+  const auto it = entries_.find(key);
+  if (it == entries_.end()) return;
+  Entry& entry = it->second;
+  entry.progress.reset();
+  if (!report) entry.looked.reset();  // asked at once
+  if (!report) return;
+  if (!*report) {
+    const Error& error = report->error();
+    entry.not_before =
+        clock_.uptime() + std::min(entry.schedule.every.value_or(kLookAgain), kLookAgain);
+    if (error.code() == ErrorCode::cancelled) return;
+    ++entry.counters.failures;
+    entry.last_error = error.message();
+    entry.failed_at = clock_.now();
+    return;
+  }
+  const PointRecord& record = (*report)->point.point.record;
+  entry.newest = newest_of((*report)->point);
+  entry.looked = clock_.uptime();
+  entry.last_error.clear();
+  entry.failed_at.reset();
+  ++entry.counters.points;
+  entry.counters.read_bytes += (*report)->read_bytes;
+  entry.counters.changed_bytes += record.changed_bytes;
+  entry.counters.shipped_bytes += record.shipped_bytes;
+  entry.counters.last_duration_ms = record.duration_ms;
+}
+
+void Scheduler::add_to(SiteStatus& status) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, entry] : entries_) {
+    AssetStatus asset;
+    asset.site = status.site;
+    asset.asset = key.second;
+    asset.policy = key.first;
+    asset.to = entry.job.to;
+    asset.known = entry.looked.has_value() && !entry.silent;
+    asset.newest = entry.newest;
+    asset.rpo = entry.rpo;
+    std::optional<Timestamp> newest;
+    if (entry.newest) newest = entry.newest->time;
+    if (const auto due = next_due(entry.schedule, key.second, newest, status.time); due)
+      asset.next_due = due->at;
+    if (entry.progress) {
+      const BackupProgress& progress = *entry.progress;
+      asset.running = RunningBackup{entry.since, progress.size_bytes, progress.position_bytes,
+                                    progress.read_bytes, progress.sent_bytes};
+      asset.known = true;
+    }
+    asset.last_error = entry.last_error;
+    asset.failed_at = entry.failed_at;
+    asset.counters = entry.counters;
+    status.assets.push_back(std::move(asset));
+  }
+  status.waiting += waiting_;
+  for (const auto& [about, message] : problems_) status.problems.push_back(about + ": " + message);
+}
+
+}  // namespace tidemark

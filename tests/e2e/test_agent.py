@@ -1,0 +1,201 @@
+"""The agent as a daemon: schedules, its status and metrics, changes of its configuration, restarts."""
+
+import datetime
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import rbd
+
+from support import Case, main
+
+EVERY = 2
+
+
+def seconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+class Agent(Case):
+    pair_options = {"policy_extra": f"    every: {EVERY}s\n    objective: {{ rpo: {4 * EVERY}s }}\n"}
+
+    def setUp(self):
+        super().setUp()
+        self.tokyo, self.osaka = self.pair.tokyo, self.pair.osaka
+        # A namespace that is not there is a problem of its own.
+        self.tokyo.edit_config(", \"rbd/rbd/tenant/*\"", "")
+
+    def points(self, name="vol"):
+        return [point for point in self.osaka.json("points")["points"] if point["asset"] == f"rbd/rbd/{name}"]
+
+    def wait_for(self, what, condition, timeout=60):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            found = condition()
+            if found:
+                return found
+            time.sleep(0.3)
+        with open(self.tokyo.log_path, errors="replace") as log:
+            self.fail(f"{what}: not after {timeout} s\n{log.read()[-3000:]}")
+
+    def status(self, site=None):
+        status = (site or self.tokyo).json("status", code=None)
+        return status, {asset["asset"]: asset for asset in status["assets"]}
+
+    def metrics(self, site):
+        pki = self.pair.pki
+        return subprocess.run(
+            ["curl", "-sS", "--fail", "--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/tokyo.crt", "--key",
+             f"{pki}/tokyo.key", f"https://127.0.0.1:{site.port}/metrics"],
+            check=True, stdout=subprocess.PIPE, timeout=20).stdout.decode()
+
+    def our_snapshots(self, name):
+        with rbd.Image(self.io["a"], name) as image:
+            return [snap["name"] for snap in image.list_snaps() if snap["name"].startswith("tidemark.")]
+
+    def test_points_come_by_the_schedule_and_the_status_tells(self):
+        self.create(mib=4)
+        self.create("other", mib=4)
+        _, before = self.status()  # no agent runs
+        self.assertEqual({name: asset["state"] for name, asset in before.items()},
+                         {"rbd/rbd/vol": "no point", "rbd/rbd/other": "no point"})
+        self.assertIn("no agent running", self.tokyo.run("status").text)
+        self.tokyo.start_agent()
+        for name in ("vol", "other"):
+            self.wait_for("four points", lambda name=name: len(self.points(name)) >= 4)
+        for name in ("vol", "other"):
+            slots = [seconds(point["time"]) // EVERY for point in self.points(name)]
+            self.assertEqual(len(slots), len(set(slots)), "two points in one slot")
+        status, assets = self.status()
+        self.assertEqual(status["problems"], [])
+        self.assertTrue(status["agent_since"])
+        vol = assets["rbd/rbd/vol"]
+        self.assertEqual((vol["state"], vol["policy"], vol["to"], vol["rpo_seconds"]), ("ok", "all", "osaka", 8))
+        self.assertLess(vol["age_seconds"], 8)
+        self.assertTrue(vol["next_due"])
+        self.assertIn("agent running", self.tokyo.run("status").text)
+        received = self.wait_for("what was received", lambda: [
+            status for status, _ in [self.status(self.osaka)] if status["store"]["points"] >= 8])[0]
+        self.assertEqual({asset["site"] for asset in received["assets"]}, {"tokyo"})
+        self.assertGreater(received["store"]["free_bytes"], 0)
+        self.check_metrics()
+
+        # The peer is away: what was known grows older, nothing else stands still.
+        self.osaka.stop_agent()
+        self.wait_for("late", lambda: self.status()[1]["rbd/rbd/vol"]["state"] == "late")
+        self.wait_for("a problem", lambda: "store osaka" in " ".join(self.status()[0]["problems"]))
+        self.assertEqual(self.tokyo.run("status", code=None).returncode, 3)
+        self.assertRegex(self.metrics(self.tokyo), r'tidemark_asset_objective_met\{.*rbd/rbd/vol.*\} 0\n')
+        behind = len(self.points_after_restart())
+        # However many were missed, one point is due.
+        self.wait_for("points again", lambda: len(self.points()) > behind)
+        self.wait_for("good again", lambda: self.status()[1]["rbd/rbd/vol"]["state"] == "ok")
+        slots = [seconds(point["time"]) // EVERY for point in self.points()]
+        self.assertEqual(len(slots), len(set(slots)))
+        self.assert_good_store()
+
+    def points_after_restart(self):
+        self.osaka.start_agent()
+        return self.points()
+
+    def check_metrics(self):
+        exported = {}
+        for site in (self.tokyo, self.osaka):
+            text = self.metrics(site)
+            done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, timeout=20)
+            self.assertEqual((done.returncode, done.stdout.decode()), (0, ""))
+            exported[site.name] = set(re.findall(r"^(tidemark_\w+)", text, re.M))
+        self.assertRegex(self.metrics(self.tokyo), r'tidemark_asset_objective_met\{.*rbd/rbd/vol.*\} 1\n')
+        known = exported["tokyo"] | exported["osaka"]
+        deploy = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../deploy")
+        for path in ("prometheus/tidemark.rules.yaml", "grafana/tidemark.json"):
+            with open(os.path.join(deploy, path)) as f:
+                named = set(re.findall(r"tidemark_[a-z_]+", f.read()))
+            # A collection comes a quarter of an hour after the start.
+            later = {"tidemark_store_collected_timestamp_seconds", "tidemark_store_live_bytes",
+                     "tidemark_store_waiting_bytes"}
+            self.assertEqual(named - known - later, set(), path)
+
+    def test_backups_keep_to_their_limits(self):
+        names = ["one", "two", "three", "four"]
+        self.tokyo.edit_config("policies:\n", "concurrency: { total: 1 }\npolicies:\n")
+        for name in names:
+            self.create(name, mib=24)
+            self.fill(24, name)
+        self.tokyo.start_agent()
+        most, waiting = 0, 0
+        path = os.path.join(self.tokyo.dir, "state", "status.json")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not all(self.points(name) for name in names):
+            try:
+                with open(path) as f:
+                    status = json.load(f)
+            except FileNotFoundError:
+                continue
+            most, waiting = max(most, status["running"]), max(waiting, status["waiting"])
+        self.assertTrue(all(self.points(name) for name in names))
+        self.assertEqual(most, 1)
+        self.assertGreaterEqual(waiting, 1)
+
+    def test_a_changed_configuration_is_taken_up(self):
+        self.create(mib=4)
+        self.tokyo.edit_config("\"rbd/rbd/*\"", "\"rbd/rbd/vol\"")
+        self.create("new", mib=4)
+        self.tokyo.start_agent()
+        self.wait_for("a point", self.points)
+        self.tokyo.edit_config("\"rbd/rbd/vol\"", "\"rbd/rbd/new\"")
+        self.tokyo.agent.send_signal(signal.SIGHUP)
+        self.wait_for("a point of the new image", lambda: self.points("new"))
+        self.wait_for("the old one is gone", lambda: set(self.status()[1]) == {"rbd/rbd/new"})
+        good = self.tokyo.config_text()
+        # By itself, as the file changes; what has mistakes changes nothing.
+        self.tokyo.write_config(good + "nonsense: true\n")
+        found = self.wait_for("the mistake", lambda: [p for p in json.loads(self.raw_status())["problems"] if "nonsense" in p])
+        self.assertIn("unknown key", found[0])
+        count = len(self.points("new"))
+        self.wait_for("points go on", lambda: len(self.points("new")) > count)
+        self.tokyo.write_config(good.replace(f"listen: 127.0.0.1:{self.tokyo.port}", "listen: 127.0.0.1:1"))
+        self.wait_for("a restart", lambda: "a change of 'listen' needs a restart" in self.raw_status())
+        self.tokyo.write_config(good)
+        self.wait_for("all is well", lambda: json.loads(self.raw_status())["problems"] == [])
+
+    def raw_status(self):
+        """As the agent wrote it: the command would refuse a configuration with mistakes."""
+        with open(os.path.join(self.tokyo.dir, "state", "status.json")) as f:
+            return f.read()
+
+    def test_two_agents_do_not_share_their_state(self):
+        self.tokyo.start_agent()
+        second = self.tokyo.run("agent", code=None, timeout=30)
+        self.assertEqual(second.returncode, 5)
+        self.assertIn("another agent runs with state", second.errors)
+
+    def test_killed_at_any_moment_it_goes_on(self):
+        self.create(mib=16)
+        self.create("other", mib=16)
+        for _ in range(4):
+            self.tokyo.start_agent()
+            self.fill(4)
+            time.sleep(self.random.uniform(0.2, 2.5))
+            self.tokyo.stop_agent(signal.SIGKILL)
+        self.assertIn("no agent running", self.tokyo.run("status").text)
+        for name in ("vol", "other"):
+            self.assertLessEqual(len(self.our_snapshots(name)), 2)
+        self.tokyo.start_agent()
+        count = {name: len(self.points(name)) for name in ("vol", "other")}
+        for name in ("vol", "other"):
+            self.wait_for("points", lambda name=name: len(self.points(name)) > count[name])
+        self.tokyo.stop_agent()
+        for name in ("vol", "other"):
+            slots = [seconds(point["time"]) // EVERY for point in self.points(name)]
+            self.assertEqual(len(slots), len(set(slots)))
+            self.assertLessEqual(len(self.our_snapshots(name)), 2)
+        self.assert_good_store()
+
+
+if __name__ == "__main__":
+    main()
