@@ -121,6 +121,8 @@ class Catalog {
   virtual Status commit_point(const PointRow& row, std::span<const ChunkId> closed_nodes,
                               const std::optional<SessionId>& session) = 0;
   virtual Result<std::optional<PointRow>> find_point(const PointId& id) = 0;
+  // The ids of all points, deleted ones included, in ascending order.
+  virtual Status each_point_id(const std::function<Status(const PointId&)>& each) = 0;
   // The points whose hex id starts with `prefix`; at most `limit`.
   virtual Result<std::vector<PointRow>> find_points_by_prefix(std::string_view prefix,
                                                               std::size_t limit) = 0;

@@ -24,6 +24,7 @@ namespace tidemark::catalog {
 namespace {
 
 constexpr std::size_t kIndexThreads = 4;
+constexpr std::size_t kPointsPerBatch = 1024;
 // Holds the index of most packs, so that one read does.
 constexpr std::size_t kTailBytes = 64 * kKiB;
 constexpr std::string_view kMarksPrefix = "marks/";
@@ -204,10 +205,20 @@ Status Rebuilder::read_mark(const BlobInfo& blob) {
 
 Status Rebuilder::restore_points() {
   TM_TRY(const auto blobs, list("points/"));
-  for (const BlobInfo& blob : blobs) {
-    TM_DO(check_stop());
-    TM_DO(restore_point(blob));
-    advance("points", blobs.size());
+  // Records are read side by side, and come into the catalog in their order.
+  for (std::size_t at = 0; at < blobs.size(); at += kPointsPerBatch) {
+    const std::size_t count = std::min(kPointsPerBatch, blobs.size() - at);
+    std::vector<std::optional<PointRow>> rows(count);
+    const auto read = [&](std::size_t i) -> Status {
+      TM_DO(check_stop());
+      TM_TRY(rows[i], read_point_blob(blobs[at + i]));
+      return {};
+    };
+    TM_DO(parallel_for(count, kIndexThreads, read));
+    for (std::size_t i = 0; i < count; ++i) {
+      if (rows[i]) TM_DO(restore_point(blobs[at + i], *std::move(rows[i])));
+      advance("points", blobs.size());
+    }
   }
   // A deleted point's mark goes last when it is dropped.
   for (const auto& [id, marks] : marks_)
@@ -218,6 +229,7 @@ Status Rebuilder::restore_points() {
 Result<std::optional<PointRow>> Rebuilder::read_point_blob(const BlobInfo& blob) {
   const auto skip = [&](std::string_view why) {
     find(blob.name + ": " + std::string(why));
+    const std::lock_guard lock(mutex_);
     ++report_.damaged_points;
     return std::optional<PointRow>();
   };
@@ -250,19 +262,16 @@ void Rebuilder::apply_marks(PointRow& row) {
   marks_.erase(marks);
 }
 
-Status Rebuilder::restore_point(const BlobInfo& blob) {
-  TM_TRY(auto row, read_point_blob(blob));
-  if (!row) return {};
-  apply_marks(*row);
-  const Status restored = catalog_.restore_point(*row);
+Status Rebuilder::restore_point(const BlobInfo& blob, PointRow row) {
+  apply_marks(row);
+  const Status restored = catalog_.restore_point(row);
   if (!restored && restored.error().code() != ErrorCode::invalid_argument) return restored;
   if (!restored) {
     find(blob.name + ": " + restored.error().message());
     ++report_.damaged_points;
     return {};
   }
-  chain_.push_back(
-      {row->point.sequence, row->point.record.id, row->record_hash, row->point.previous});
+  chain_.push_back({row.point.sequence, row.point.record.id, row.record_hash, row.point.previous});
   ++report_.points;
   return {};
 }

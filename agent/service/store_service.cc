@@ -147,13 +147,19 @@ Result<std::unique_ptr<StoreService>> StoreService::open(
 // another owner wrote it.
 Result<bool> StoreService::misses_points() {
   std::vector<PointId> ids;
-  TM_DO(backend_->list("points/", [&](const BlobInfo& blob) -> Status {
-    if (const auto id = point_of_blob_name(blob.name)) ids.push_back(*id);
+  TM_DO(backend_->list_names("points/", [&](std::string_view name) -> Status {
+    if (const auto id = point_of_blob_name(name)) ids.push_back(*id);
     return {};
   }));
-  for (const PointId& id : ids) {
-    TM_TRY(const auto row, catalog_->find_point(id));
-    if (row) continue;
+  // Both in the same order, so that a store of many points is opened in little time.
+  std::ranges::sort(ids);
+  std::vector<PointId> known, missing;
+  TM_DO(catalog_->each_point_id([&](const PointId& id) -> Status {
+    known.push_back(id);
+    return {};
+  }));
+  std::ranges::set_difference(ids, known, std::back_inserter(missing));
+  for (const PointId& id : missing) {
     const auto unknown = read_record(*backend_, id, descriptor_.id);
     if (!unknown && unknown.error().retryable()) return unknown.error();
     if (!unknown) continue;  // what is damaged no rebuild brings back

@@ -153,6 +153,17 @@ Result<std::optional<PointRow>> RocksCatalog::find_point_as_of(std::string_view 
   return row;
 }
 
+Status RocksCatalog::each_point_id(const std::function<Status(const PointId&)>& each) {
+  const std::string prefix = kind_key(RowKind::point);
+  Cursor cursor = database_->cursor(Table::rows, prefix, prefix_end(prefix), database_->snapshot());
+  for (cursor.first(); cursor.valid(); cursor.next()) {
+    const auto id = parse_id_key<PointId>(cursor.key());
+    if (!id) return bad_index(cursor.key());
+    TM_DO(each(*id));
+  }
+  return cursor.status();
+}
+
 Result<std::optional<PointRow>> RocksCatalog::find_newest_point(std::string_view site,
                                                                 std::string_view asset) {
   TM_DO(check_key_name(site, "site"));

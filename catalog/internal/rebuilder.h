@@ -52,7 +52,7 @@ class Rebuilder {
   Status index_pack(const BlobInfo& blob);
   Status refuse_newer_pack(const BlobInfo& blob, const PackId& id, const Error& error);
   Status read_mark(const BlobInfo& blob);
-  Status restore_point(const BlobInfo& blob);
+  Status restore_point(const BlobInfo& blob, PointRow row);
   Result<std::optional<PointRow>> read_point_blob(const BlobInfo& blob);
   void apply_marks(PointRow& row);
   void find(std::string finding);

@@ -68,6 +68,7 @@ class RocksCatalog final : public Catalog {
                                                       std::size_t limit) override;
   Result<std::optional<PointRow>> find_point_as_of(std::string_view site, std::string_view asset,
                                                    Timestamp time) override;
+  Status each_point_id(const std::function<Status(const PointId&)>& each) override;
   Result<std::optional<PointRow>> find_newest_point(std::string_view site,
                                                     std::string_view asset) override;
   Status each_latest_point(const std::function<Status(const PointRow&)>& each) override;

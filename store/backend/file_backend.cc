@@ -319,7 +319,13 @@ Result<std::uint64_t> FileBackend::size(std::string_view name) {
 Status FileBackend::list(std::string_view prefix,
                          const std::function<Status(const BlobInfo&)>& each) {
   TM_DO(tree_->check_root());
-  return walk_blobs(*tree_, prefix, each);
+  return walk_blobs(*tree_, prefix, true, each);
+}
+
+Status FileBackend::list_names(std::string_view prefix,
+                               const std::function<Status(std::string_view)>& each) {
+  TM_DO(tree_->check_root());
+  return walk_blobs(*tree_, prefix, false, [&](const BlobInfo& blob) { return each(blob.name); });
 }
 
 Status FileBackend::remove(std::string_view name) {
@@ -363,7 +369,7 @@ void FileBackend::remove_leftovers() {
     log::warn("store: temporary files not listed: {}", names.error().message());
     return;
   }
-  for (const std::string& name : *names) {
+  for (const auto& [name, regular] : *names) {
     const int leftover = ::openat(fd, name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (leftover < 0) continue;
     const Fd held(leftover);

@@ -34,6 +34,8 @@ class FileBackend final : public Backend {
   Result<Bytes> read(std::string_view name, std::uint64_t offset, std::size_t size) override;
   Result<std::uint64_t> size(std::string_view name) override;
   Status list(std::string_view prefix, const std::function<Status(const BlobInfo&)>& each) override;
+  Status list_names(std::string_view prefix,
+                    const std::function<Status(std::string_view)>& each) override;
   Status remove(std::string_view name) override;
   Result<std::optional<BackendSpace>> space() override;
   Result<std::unique_ptr<WriterLock>> lock_writer(std::string_view owner) override;

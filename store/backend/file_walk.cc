@@ -18,9 +18,9 @@ struct CloseDirectory {
 
 class Walk {
  public:
-  Walk(const DirectoryTree& tree, std::string_view prefix,
+  Walk(const DirectoryTree& tree, std::string_view prefix, bool sizes,
        const std::function<Status(const BlobInfo&)>& each)
-      : tree_(tree), prefix_(prefix), each_(each) {}
+      : tree_(tree), prefix_(prefix), sizes_(sizes), each_(each) {}
 
   // `path` is "" or ends with '/'. The depth is bounded by what check_blob_name lets through.
   Status directory(const std::string& path) {
@@ -32,8 +32,8 @@ class Walk {
     // may give an entry twice.
     auto names = names_in(opened);
     if (!names) return std::move(names).error().context("list " + path);
-    for (const std::string& leaf : *names)
-      if (is_wanted(path + leaf)) TM_DO(entry(opened, leaf, path + leaf));
+    for (const DirectoryEntry& leaf : *names)
+      if (is_wanted(path + leaf.name)) TM_DO(entry(opened, leaf, path + leaf.name));
     return {};
   }
 
@@ -44,9 +44,13 @@ class Walk {
            (path.starts_with(prefix_) || prefix_.starts_with(path));
   }
 
-  Status entry(const Fd& parent, const std::string& leaf, const std::string& path) {
+  Status entry(const Fd& parent, const DirectoryEntry& leaf, const std::string& path) {
+    if (!sizes_ && leaf.regular) {
+      if (!path.starts_with(prefix_)) return {};
+      return each_({.name = path, .size_bytes = 0});
+    }
     struct stat st {};
-    if (::fstatat(parent.get(), leaf.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (::fstatat(parent.get(), leaf.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) return {};  // removed meanwhile
       return errno_error(errno, "stat " + path);
     }
@@ -70,12 +74,13 @@ class Walk {
 
   const DirectoryTree& tree_;
   const std::string_view prefix_;
+  const bool sizes_;
   const std::function<Status(const BlobInfo&)>& each_;
 };
 
 }  // namespace
 
-Result<std::vector<std::string>> names_in(const Fd& directory) {
+Result<std::vector<DirectoryEntry>> names_in(const Fd& directory) {
   // fdopendir takes its descriptor over, and the position of a duplicate would be shared.
   const int fd = ::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return errno_error(errno, "open directory");
@@ -85,24 +90,27 @@ Result<std::vector<std::string>> names_in(const Fd& directory) {
     ::close(fd);
     return errno_error(errnum, "open directory");
   }
-  std::vector<std::string> names;
+  std::vector<DirectoryEntry> names;
   for (;;) {
     errno = 0;
     const dirent* entry = ::readdir(stream.get());
     if (entry == nullptr) break;
     const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
+    if (name == "." || name == "..") continue;
+    // Some file systems do not tell: those are asked one by one.
+    names.push_back({std::string(name), entry->d_type == DT_REG});
   }
   // readdir tells the end and an error apart by errno alone.
   if (errno != 0) return errno_error(errno, "read directory");
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
+  std::ranges::sort(names, {}, &DirectoryEntry::name);
+  const auto twice = std::ranges::unique(names, {}, &DirectoryEntry::name);
+  names.erase(twice.begin(), twice.end());
   return names;
 }
 
-Status walk_blobs(const DirectoryTree& tree, std::string_view prefix,
+Status walk_blobs(const DirectoryTree& tree, std::string_view prefix, bool sizes,
                   const std::function<Status(const BlobInfo&)>& each) {
-  return Walk(tree, prefix, each).directory("");
+  return Walk(tree, prefix, sizes, each).directory("");
 }
 
 }  // namespace tidemark

@@ -181,6 +181,13 @@ void ModelTest::compare_last() {
     EXPECT_TRUE(latest.emplace(std::pair(record.site, record.asset), record.id).second);
     return {};
   }));
+  std::vector<PointId> all;
+  must(catalog_->each_point_id([&](const PointId& id) -> Status {
+    all.push_back(id);
+    return {};
+  }));
+  EXPECT_TRUE(
+      std::ranges::equal(all, model_.points, {}, {}, [](const auto& p) { return p.first; }));
   for (const std::string& site : sites_) {
     for (const std::string& asset : assets_) {
       const auto ids = expected_points(site, asset);

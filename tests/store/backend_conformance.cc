@@ -319,6 +319,16 @@ TEST_P(BackendConformance, ListingIsComplete) {
   EXPECT_EQ(calls, expected.size());
   EXPECT_EQ(found, expected);
   EXPECT_EQ(names("packs/").size(), std::size_t{kCount + 2} / 3);
+  // The other way of listing says the same.
+  for (const std::string_view prefix : {"", "packs/", "packs/3", "points/1", "flat", "q"}) {
+    std::vector<std::string> by_name;
+    EXPECT_TRUE(backend().list_names(prefix, [&](std::string_view name) -> Status {
+      by_name.emplace_back(name);
+      return {};
+    }));
+    std::sort(by_name.begin(), by_name.end());
+    EXPECT_EQ(by_name, names(prefix)) << prefix;
+  }
 }
 
 TEST_P(BackendConformance, PrefixesNeedNotEndAtASeparator) {
