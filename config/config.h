@@ -152,6 +152,18 @@ struct BandwidthConfig {
 // What may be sent at a time; nothing: as much as goes through.
 std::optional<std::uint64_t> bandwidth_at(const BandwidthConfig& config, Timestamp now);
 
+// A program that is run around the moment that a point is of.
+struct HookConfig {
+  std::vector<std::string> command;  // an absolute path and its arguments; never empty
+  Duration timeout = std::chrono::seconds(30);
+  enum class OnFailure { abort, go_on } on_failure = OnFailure::abort;
+  bool operator==(const HookConfig&) const = default;
+};
+struct HooksConfig {
+  std::optional<HookConfig> before, after;
+  bool operator==(const HooksConfig&) const = default;
+};
+
 struct PolicyConfig {
   std::vector<std::string> assets;   // globs; '*' and '?' do not match '/'
   std::vector<std::string> exclude;  // globs
@@ -165,6 +177,7 @@ struct PolicyConfig {
   std::optional<KeepConfig> keep;
   std::string to;  // a peer with a url, or this site itself where it has a store
   std::optional<BandwidthConfig> bandwidth;
+  HooksConfig hooks;
   // Fraction of the regions called unchanged that is read and compared anyway; 0 to 1.
   double check_unchanged = 0.001;
   // True where a glob of `assets` matches and none of `exclude` does.

@@ -227,6 +227,34 @@ ShapePtr<BandwidthConfig> bandwidth_section() {
   return section;
 }
 
+ShapePtr<HookConfig> hook_section() {
+  using OnFailure = HookConfig::OnFailure;
+  auto section = std::make_shared<Section<HookConfig>>();
+  section->add("command", &HookConfig::command, list_of(argument(), 1),
+               {.sentence = "The program's path and its arguments; no shell is between.",
+                .example = "[ /usr/local/bin/freeze, database ]",
+                .required = true});
+  section->add(
+      "timeout", &HookConfig::timeout, duration("1s", "1h"),
+      {.sentence = "How long it may take; then it is ended and has failed.", .fallback = "30s"});
+  section->add(
+      "on_failure", &HookConfig::on_failure,
+      choice<OnFailure>({{"abort", OnFailure::abort}, {"continue", OnFailure::go_on}}),
+      {.sentence = "Whether there is no point then, or one all the same.", .fallback = "abort"});
+  return section;
+}
+
+ShapePtr<HooksConfig> hooks_section() {
+  auto section = std::make_shared<Section<HooksConfig>>();
+  section->add("before", &HooksConfig::before, hook_section(),
+               {.sentence = "Run right before the moment that the point is of.",
+                .example = "{ command: [ /usr/local/bin/freeze ], timeout: 10s }"});
+  section->add("after", &HooksConfig::after, hook_section(),
+               {.sentence = "Run right after it, and where `before` failed, too.",
+                .example = "{ command: [ /usr/local/bin/thaw ], on_failure: continue }"});
+  return section;
+}
+
 ShapePtr<PolicyConfig> policy_section() {
   auto section = std::make_shared<Section<PolicyConfig>>();
   section->add("assets", &PolicyConfig::assets, list_of(asset_glob(), 1),
@@ -275,6 +303,11 @@ ShapePtr<PolicyConfig> policy_section() {
                {.sentence = "How fast points are sent.",
                 .derived = "no limit",
                 .example = "{ limit: 400MiB/s, windows: { \"mon-fri 08:00-19:00\": 50MiB/s } }"});
+  section->add("hooks", &PolicyConfig::hooks, hooks_section(),
+               {.sentence = "Programs that are run around the moment that a point is of.",
+                .fallback = "{}",
+                .example = "{ before: { command: [ /usr/local/bin/freeze ] }, after: { command: "
+                           "[ /usr/local/bin/thaw ] } }"});
   section->add("check_unchanged", &PolicyConfig::check_unchanged, percent(),
                {.sentence = "How many regions are read again after an increment and compared "
                             "with the point; below 100% at most 64.",

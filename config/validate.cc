@@ -93,6 +93,8 @@ class Validator {
       report(path + ".jitter",
              "found " + format_duration(policy.jitter) +
                  ", expected no more than every: " + format_duration(*policy.every));
+    check_hook(path + ".hooks.before", policy.hooks.before);
+    check_hook(path + ".hooks.after", policy.hooks.after);
     const auto& rpo = policy.objective.rpo;
     if (policy.every && rpo && *policy.every > Duration(0) && *rpo > Duration(0) &&
         *rpo < *policy.every)
@@ -103,6 +105,12 @@ class Validator {
     if (policy.bandwidth && !given(path + ".bandwidth.limit") &&
         !given(path + ".bandwidth.windows"))
       report(path + ".bandwidth", "found nothing in it, expected 'limit', 'windows' or both");
+  }
+
+  void check_hook(const std::string& path, const std::optional<HookConfig>& hook) {
+    if (hook && !hook->command.empty() && !hook->command[0].starts_with('/'))
+      report(path + ".command", "found " + in_quotes(hook->command[0]) +
+                                    ", expected the absolute path of a program first");
   }
 
   void check_target(const std::string& path, const std::string& to) {

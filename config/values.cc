@@ -241,6 +241,13 @@ ShapePtr<Zone> zone() {
   return std::make_shared<Scalar<Zone>>(std::move(spec));
 }
 
+ShapePtr<std::string> argument() {
+  return text_shape("text", "a text", text_schema(), [](std::string_view text) -> Status {
+    if (text.find('\0') == std::string_view::npos) return {};
+    return Error(ErrorCode::invalid_argument, "it holds a zero byte");
+  });
+}
+
 ShapePtr<std::string> asset_glob() {
   return text_shape("asset glob",
                     "assets such as rbd/<pool>/<image>, rbd/<pool>/vm-* or s3/<bucket>",

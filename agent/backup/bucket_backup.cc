@@ -179,6 +179,8 @@ PointRecord BucketBackup::record_of(const std::optional<PointRow>& parent,
 Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointRow>& parent,
                                                       bool incremental,
                                                       const UploadSession& session) {
+  HookedMoment moment(options_.hooks);
+  TM_DO(moment.begin());
   TM_TRY(const StoreDescriptor descriptor, store_.descriptor());
   TM_TRY(BucketMeta meta, begin_meta());
   const Timestamp taken = meta.listed;
@@ -191,6 +193,7 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   }
   TM_TRY(const BucketCaptureResult captured,
          capture(base, changed ? &*changed : nullptr, meta, session));
+  TM_DO(moment.end());
   meta.unsettled = captured.unsettled;
   if (captured.moved_keys > 0)
     log::info("{}: {} keys changed while they were read, and are as they were afterwards", asset_,

@@ -27,6 +27,7 @@ struct BucketBackupOptions {
   // the log cannot tell is found after so long.
   std::chrono::microseconds list_every = std::chrono::hours(7 * 24);
   int zstd_level = 1;
+  PointHooks hooks;
   BackupProgress* progress = nullptr;  // may be null
   RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;

@@ -39,6 +39,7 @@ class VolumeBackup {
 
  private:
   Result<Base> find_base();
+  Status create_snapshot(RbdImage& head, SnapshotInfo& snapshot);
   Result<BackupReport> run_with(RbdImage& head, const StoreDescriptor& descriptor,
                                 const Base& base);
   Result<BackupReport> capture_and_commit(const StoreDescriptor& descriptor, const Base& base,
@@ -113,6 +114,16 @@ Result<BackupReport> VolumeBackup::run() {
   return run_with(*head, descriptor, base);
 }
 
+// The moment that the point is of.
+Status VolumeBackup::create_snapshot(RbdImage& head, SnapshotInfo& snapshot) {
+  HookedMoment moment(options_.hooks);
+  TM_DO(moment.begin());
+  TM_TRY(snapshot.id, head.create_snapshot(snapshot.name));
+  const Status ended = moment.end();
+  if (!ended) ignore_error(head.remove_snapshot(snapshot.id, snapshot.name), "the next run does");
+  return ended;
+}
+
 Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescriptor& descriptor,
                                             const Base& base) {
   TM_TRY(
@@ -120,7 +131,11 @@ Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescripto
       store_.begin(options_.site, asset_, base.parent ? base.parent->point.record.id : PointId{}));
   SnapshotInfo snapshot;
   snapshot.name = source_snapshot_name(descriptor.id, session.point);
-  TM_TRY(snapshot.id, head.create_snapshot(snapshot.name));
+  const auto created = create_snapshot(head, snapshot);
+  if (!created) {
+    ignore_error(store_.abandon(session), "it ends by itself");
+    return created.error();
+  }
   auto report = capture_and_commit(descriptor, base, session, snapshot);
   if (report) {
     remove_our_snapshots(head, descriptor.id, {snapshot.id});

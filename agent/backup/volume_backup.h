@@ -14,6 +14,7 @@
 #include <string>
 
 #include "agent/backup/bucket_meta.h"
+#include "agent/backup/hooks.h"
 #include "agent/backup/volume_capture.h"
 #include "base/clock.h"
 
@@ -28,6 +29,7 @@ struct VolumeBackupOptions {
   double check_unchanged = 0.001;
   bool full = false;  // capture everything again
   int zstd_level = 1;
+  PointHooks hooks;
   BackupProgress* progress = nullptr;  // may be null
   RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;

@@ -7,6 +7,7 @@
 #include "agent/site/s3_access.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/text.h"
 
 namespace tidemark {
@@ -173,6 +174,41 @@ std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job)
   return labels;
 }
 
+Status BackupRunner::run_hook(const HookConfig& hook, std::string_view phase,
+                              const BackupJob& job) const {
+  const std::string what =
+      "hook '" + std::string(phase) + "' of policy " + job.policy + " for " + job.asset.text();
+  // What is frozen must thaw, though somebody wants us to stop.
+  const auto done = run_program(hook.command,
+                                {{"TIDEMARK_SITE", config_.site},
+                                 {"TIDEMARK_POLICY", job.policy},
+                                 {"TIDEMARK_ASSET", job.asset.text()},
+                                 {"TIDEMARK_PHASE", std::string(phase)}},
+                                hook.timeout, phase == "after" ? std::stop_token() : stop_);
+  if (done && done->exit_code == 0 && !done->timed_out) return {};
+  std::string why = done ? "exit code " + std::to_string(done->exit_code) : done.error().message();
+  if (done && done->timed_out) why = "it took longer than " + format_duration(hook.timeout);
+  if (done && !done->output.empty()) why += ": " + done->output;
+  if (hook.on_failure == HookConfig::OnFailure::go_on && (done || !stop_.stop_requested())) {
+    log::warn("{} failed, the point is taken all the same: {}", what, why);
+    return {};
+  }
+  log::error("{} failed: {}", what, why);
+  return Error(done ? ErrorCode::refused : done.error().code(), what + " failed: " + why);
+}
+
+PointHooks BackupRunner::hooks_of(const BackupJob& job) const {
+  PointHooks hooks;
+  const auto policy = config_.policies.find(job.policy);
+  if (policy == config_.policies.end()) return hooks;
+  const HooksConfig& configured = policy->second.hooks;
+  if (configured.before)
+    hooks.before = [this, job, &configured] { return run_hook(*configured.before, "before", job); };
+  if (configured.after)
+    hooks.after = [this, job, &configured] { return run_hook(*configured.after, "after", job); };
+  return hooks;
+}
+
 Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgress* progress,
                                               bool full) {
   TM_TRY(const auto ceph, cluster());
@@ -185,6 +221,7 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   options.full = full;
   options.progress = progress;
   options.limiter = limits_->of(job.policy);
+  options.hooks = hooks_of(job);
   options.stop = stop_;
   return back_up_volume(ceph, job.asset.rbd(), *access->store, *keys, options, clock_);
 }
@@ -201,6 +238,7 @@ Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgre
   options.list_every = config_.s3->list_every;  // gateway() needs s3
   options.progress = progress;
   options.limiter = limits_->of(job.policy);
+  options.hooks = hooks_of(job);
   options.stop = stop_;
   return back_up_bucket(*client, job.asset.bucket(), *access->store, *keys, options, clock_);
 }

@@ -26,6 +26,8 @@ ShapePtr<Calendar> cron_line();
 ShapePtr<Calendar> calendar();
 ShapePtr<Zone> zone();
 ShapePtr<std::vector<BandwidthWindow>> windows();
+// Of a program: any text without a zero byte.
+ShapePtr<std::string> argument();
 ShapePtr<std::string> asset_glob();
 ShapePtr<std::string> site_asset_glob();
 

@@ -240,9 +240,29 @@ std::vector<Case> policy_cases() {
   return cases;
 }
 
+std::vector<Case> hook_cases() {
+  return {
+      {"policies.p.hooks.before.command",
+       kPolicy + "hooks: { before: { command: ",
+       " } }",
+       {"[ /bin/true ]", "[ /bin/sh, -c, \"echo $X\" ]"},
+       {"[]", "/bin/true", "~", "[ true ]", "[ \"\" ]", "[ [ /bin/true ] ]"}},
+      {"policies.p.hooks.after.timeout",
+       kPolicy + "hooks: { after: { command: [ /bin/true ], timeout: ",
+       " } }",
+       {"1s", "1h"},
+       {"0s", "2h", "soon", "~"}},
+      {"policies.p.hooks.after.on_failure",
+       kPolicy + "hooks: { after: { command: [ /bin/true ], on_failure: ",
+       " } }",
+       {"abort", "continue"},
+       {"ignore", "~", "[ abort ]"}},
+  };
+}
+
 std::vector<Case> all_cases() {
   auto out = site_cases();
-  for (auto& more : {store_cases(), policy_cases()})
+  for (auto& more : {store_cases(), policy_cases(), hook_cases()})
     out.insert(out.end(), more.begin(), more.end());
   return out;
 }

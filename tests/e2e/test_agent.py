@@ -10,7 +10,7 @@ import time
 
 import rbd
 
-from support import Case, main
+from support import Case, main, rounds
 
 EVERY = 2
 
@@ -173,6 +173,116 @@ class Agent(Case):
         second = self.tokyo.run("agent", code=None, timeout=30)
         self.assertEqual(second.returncode, 5)
         self.assertIn("another agent runs with state", second.errors)
+
+    def test_it_runs_unattended(self):
+        """A pair left alone, with writers, retention, collections and a scrub; `scripts/soak agent SECONDS`."""
+        keep = {"last": 4}
+        self.pair.tokyo.edit_config("    to: osaka\n", "    to: osaka\n    keep: { last: 4 }\n")
+        self.osaka.stop_agent()
+        self.osaka.edit_config("store:\n", "store:\n  gc: { every: 1m, grace: 1m }\n  scrub: { every: 20s }\n")
+        self.osaka.start_agent()
+        names = ["vol", "second", "third"]
+        for name in names:
+            self.create(name, mib=16)
+        self.tokyo.start_agent()
+        end = time.monotonic() + rounds(20)
+        while time.monotonic() < end:
+            name = self.random.choice(names)
+            self.fill(1, name, start=self.random.randrange(16))
+            time.sleep(self.random.uniform(0.2, 1))
+            if self.random.random() < 0.02:
+                site = self.random.choice([self.tokyo, self.osaka])
+                site.stop_agent(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
+                site.start_agent()
+        self.wait_for("every asset is well", lambda: all(
+            asset["state"] == "ok" for asset in self.status()[1].values()) and len(self.status()[1]) == len(names))
+        self.tokyo.stop_agent()
+        self.osaka.run("retention", "apply")
+        for _ in range(3):
+            self.osaka.run("gc", "--grace", "0s")
+        collected = self.osaka.json("gc", "--grace", "0s")
+        self.assertEqual((collected["packs_waiting"], collected["packs_removed"], collected["orphans"]), (0, 0, 0))
+        for name in names:
+            self.assertEqual(len(self.points(name)), keep["last"])
+            slots = [seconds(point["time"]) // EVERY for point in self.points(name)]
+            self.assertEqual(len(slots), len(set(slots)))
+            # The base of the next increment; one more where the last backup was cut short.
+            self.assertIn(len(self.our_snapshots(name)), (1, 2))
+            newest = self.points(name)[-1]["id"]
+            snapshot = next(snap for snap in self.our_snapshots(name) if newest[:8] in snap)
+            self.assert_same(self.restored(newest, asset=f"tokyo:rbd/rbd/{name}"), self.content(name, snapshot=snapshot))
+        self.assertEqual(self.osaka.json("status")["store"]["damaged_packs"], 0)
+        checked = self.assert_good_store()
+        self.assertEqual(checked["points_checked"], keep["last"] * len(names))
+
+    def test_damage_is_found_and_healed_by_the_next_points(self):
+        self.osaka.stop_agent()
+        self.osaka.edit_config("store:\n", "store:\n  scrub: { every: 10s }\n")
+        self.osaka.start_agent()
+        self.create(mib=24)
+        self.fill(24)
+        self.tokyo.start_agent()
+        self.wait_for("a point", self.points)
+        packs = os.path.join(self.pair.store_dir, "packs")
+        largest = max((os.path.join(base, name) for base, _, names in os.walk(packs) for name in names),
+                      key=os.path.getsize)
+        with open(largest, "r+b") as f:
+            f.seek(os.path.getsize(largest) // 2)
+            f.write(b"\0" * 4096)
+        self.wait_for("the damage", lambda: self.status(self.osaka)[0]["store"]["damaged_packs"] == 1)
+        self.assertRegex(self.metrics(self.osaka), r"tidemark_scrub_damaged_packs 1\n")
+        with open(self.osaka.log_path) as log:
+            self.assertIn("is damaged and set aside", log.read())
+        before = len(self.points())
+        self.wait_for("points", lambda: len(self.points()) > before + 1)
+        self.assertEqual(self.status()[1]["rbd/rbd/vol"]["state"], "ok")
+        self.tokyo.stop_agent()
+        self.assert_good_store()  # every point, the old ones too
+
+    def test_hooks_stand_around_the_snapshot(self):
+        self.create(mib=4)
+        log = os.path.join(self.dir, "hooks")
+        script = os.path.join(self.dir, "hook.sh")
+
+        def hooks(before="true", after="true", on_failure="abort"):
+            with open(script, "w") as f:
+                f.write(f"""#!/bin/sh
+echo "$TIDEMARK_PHASE $TIDEMARK_ASSET $TIDEMARK_POLICY $(rbd --conf {self.a.conf} snap ls rbd/vol | grep -c tidemark)" >> {log}
+[ $TIDEMARK_PHASE = before ] || {{ {after}; exit; }}
+{before}
+""")
+            os.chmod(script, 0o755)
+            self.tokyo.write_config(plain.replace("    to: osaka\n", f"""    to: osaka
+    hooks:
+      before: {{ command: [ {script} ], timeout: 3s, on_failure: {on_failure} }}
+      after: {{ command: [ {script} ], timeout: 3s }}
+"""))
+            with open(log, "w"):
+                pass
+
+        def said():
+            with open(log) as f:
+                return f.read().splitlines()
+        plain = self.tokyo.config_text()
+        hooks()
+        self.backup()
+        self.assertEqual(said(), ["before rbd/rbd/vol all 0", "after rbd/rbd/vol all 1"])
+        # One that fails or hangs: no point, and what was frozen thaws.
+        for before in ("echo it is not well; exit 4", "sleep 100"):
+            hooks(before)
+            failed = self.tokyo.run("backup", "rbd/rbd/vol", code=None)
+            self.assertEqual(failed.returncode, 5)
+            self.assertIn("it is not well" if "echo" in before else "longer than 3s", failed.errors)
+            self.assertEqual(said(), ["before rbd/rbd/vol all 1", "after rbd/rbd/vol all 1"])
+        self.assertEqual(len(self.points()), 1)
+        hooks("exit 1", on_failure="continue")
+        self.backup()
+        hooks(after="exit 1")
+        self.assertEqual(self.tokyo.run("backup", "rbd/rbd/vol", code=None).returncode, 5)
+        self.assertEqual((len(self.points()), len(self.our_snapshots("vol"))), (2, 1))
+        self.tokyo.write_config(plain)
+        self.backup()
+        self.assert_good_store()
 
     def test_killed_at_any_moment_it_goes_on(self):
         self.create(mib=16)
