@@ -25,6 +25,12 @@ bool Config::may_read(std::string_view peer, std::string_view owner, const Asset
                      [&](const std::string& glob) { return glob_match(glob, text); });
 }
 
+bool Config::may_read_metrics(std::string_view reader) const {
+  if (reader == site) return true;
+  const auto found = peers.find(std::string(reader));
+  return found != peers.end() && found->second.metrics;
+}
+
 Result<Config> parse_config(std::string_view text, std::string_view name,
                             const std::filesystem::path& base_dir) {
   std::vector<config::Problem> problems;

@@ -117,6 +117,7 @@ struct PeerConfig {
                                   // only comes to us
   SecretRef key, passphrase;      // of the peer's store, for what this site sends there
   std::vector<std::string> read;  // globs of <site>:<asset> that the peer may read besides its own
+  bool metrics = false;           // may read the agent's metrics, which name everybody's assets
   bool operator==(const PeerConfig&) const = default;
 };
 
@@ -214,6 +215,8 @@ struct Config {
   std::map<std::string, PolicyConfig> policies;
   std::map<std::string, StandbyConfig> standby;
 
+  // True where `site` may read the metrics: ourselves, and peers that are allowed to.
+  bool may_read_metrics(std::string_view site) const;
   // True where `peer` may read what `owner` wrote of `asset`: its own, or what its `read` grants.
   bool may_read(std::string_view peer, std::string_view owner, const AssetName& asset) const;
   bool operator==(const Config&) const = default;

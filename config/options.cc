@@ -183,6 +183,11 @@ ShapePtr<PeerConfig> peer_section() {
                {.sentence = "What the peer may read of the store here, besides its own points.",
                 .derived = "nothing",
                 .example = "[ \"tokyo:rbd/rbd/vol-*\" ]"});
+  section->add("metrics", &PeerConfig::metrics, boolean(),
+               {.sentence = "Whether it may read the agent's metrics, which name everybody's "
+                            "assets.",
+                .fallback = "false",
+                .example = "true"});
   return section;
 }
 

@@ -162,6 +162,20 @@ ShapePtr<std::uint64_t> rate() {
   return std::make_shared<Scalar<std::uint64_t>>(std::move(spec));
 }
 
+ShapePtr<bool> boolean() {
+  ScalarSpec<bool> spec;
+  spec.label = "true or false";
+  spec.expected = "true or false";
+  spec.schema = Json{{"type", "boolean"}};
+  spec.read = [](const std::string& text, const Context&, std::string&) -> std::optional<bool> {
+    if (text == "true" || text == "false") return text == "true";
+    return std::nullopt;
+  };
+  spec.write = [](const bool& value) { return std::string(value ? "true" : "false"); };
+  spec.empty = [](const bool& value) { return !value; };
+  return std::make_shared<Scalar<bool>>(std::move(spec));
+}
+
 ShapePtr<double> percent() {
   ScalarSpec<double> spec;
   spec.label = "percentage, 0% to 100%";

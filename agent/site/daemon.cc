@@ -179,11 +179,14 @@ class Daemon {
       const auto owner = service_ != nullptr ? service_->still_owner() : Status();
       return owner ? json_response(200, R"({"status":"ready"})") : error_response(owner.error());
     }
-    if (request.path == "/metrics") return metrics();
+    if (request.path == "/metrics") return metrics(request.peer_site);
     return api_->handle(request);
   }
 
-  HttpResponse metrics() {
+  HttpResponse metrics(const std::string& reader) {
+    if (!config()->may_read_metrics(reader))
+      return error_response(
+          Error(ErrorCode::permission_denied, "site '" + reader + "' may not read the metrics"));
     HttpResponse response;
     response.headers["content-type"] = "text/plain; version=0.0.4; charset=utf-8";
     append(response.body, as_bytes(metrics_text(status())));
@@ -220,14 +223,14 @@ class Daemon {
     auto loaded = load_config(config_path_);
     if (!loaded) {
       log::error("the configuration is not taken up: {}", loaded.error().describe());
-      config_problem_ = "the configuration is not taken up: " + loaded.error().message();
+      set_config_problem("the configuration is not taken up: " + loaded.error().message());
       return;
     }
-    config_problem_.clear();
+    set_config_problem({});
     const ConfigPtr old = config();
     for (const std::string& name : keep_fixed_parts(*old, *loaded)) {
       log::warn("'{}' has changed, which needs a restart of the agent", name);
-      config_problem_ = "a change of '" + name + "' needs a restart";
+      set_config_problem("a change of '" + name + "' needs a restart");
     }
     if (*loaded == *old) return;
     for (const std::string& warning : config_warnings(*loaded)) log::warn("{}", warning);
@@ -242,9 +245,19 @@ class Daemon {
     log::info("the configuration has changed and is in use");
   }
 
+  void set_config_problem(std::string problem) {
+    const std::lock_guard lock(config_mutex_);
+    config_problem_ = std::move(problem);
+  }
+
   SiteStatus status() {
-    const ConfigPtr config = this->config();
     SiteStatus status;
+    ConfigPtr config;
+    {
+      const std::lock_guard lock(config_mutex_);
+      config = config_;
+      if (!config_problem_.empty()) status.problems.push_back(config_problem_);
+    }
     status.site = config->site;
     status.time = clock_.now();
     status.agent_since = since_;
@@ -282,8 +295,7 @@ class Daemon {
   }
 
   void write_status() {
-    SiteStatus now = status();
-    if (!config_problem_.empty()) now.problems.push_back(config_problem_);
+    const SiteStatus now = status();
     const auto written = replace_file(
         status_file(*config()),
         as_bytes(status_json(now).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
@@ -374,7 +386,8 @@ class Daemon {
   }
 
   mutable std::mutex config_mutex_;
-  ConfigPtr config_;  // guarded by config_mutex_
+  ConfigPtr config_;            // guarded by config_mutex_
+  std::string config_problem_;  // likewise; empty: the file's content is in use
   const fs::path config_path_;
   Clock& clock_;
   const ReloadRequests reloads_;
@@ -384,7 +397,6 @@ class Daemon {
 
   // Of the thread that supervises.
   FileStamp config_stamp_;
-  std::string config_problem_;  // empty: the file's content is in use
   bool status_failed_ = false;
 
   StoreAccess own_;

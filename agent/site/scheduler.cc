@@ -158,7 +158,7 @@ void Scheduler::look() {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [key, entry] : entries_)
-      if (!entry.progress && (!entry.looked || begin - *entry.looked >= kLookAgain))
+      if (!entry.progress && (!entry.looked || entry.silent || begin - *entry.looked >= kLookAgain))
         candidates.push_back({entry.looked, key, entry.job});
   }
   std::ranges::sort(candidates, {}, [](const Candidate& c) { return std::tie(c.looked, c.key); });

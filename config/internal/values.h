@@ -20,6 +20,7 @@ ShapePtr<Duration> duration(const std::string& min, const std::string& max);
 // Bytes per second: "400MiB/s".
 ShapePtr<std::uint64_t> rate();
 ShapePtr<double> percent();
+ShapePtr<bool> boolean();
 ShapePtr<std::uint32_t> count(std::uint32_t min, std::uint32_t max);
 // In UTC; fill_derived() has them read in the policy's zone.
 ShapePtr<Calendar> cron_line();

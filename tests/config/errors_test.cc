@@ -19,7 +19,7 @@ TEST(Errors, UnknownKeyIsNamedWithTheNearestKnownOne) {
       "s3, store, peers, concurrency, policies, standby (did you mean 'policies'?)");
   EXPECT_EQ(problems_of("site: a\npeers:\n  osaka:\n    ulr: https://x\n"),
             "t.yaml:4:5: peers.osaka.ulr: unknown key, expected one of url, key_file, "
-            "passphrase_file, read (did you mean 'url'?)");
+            "passphrase_file, read, metrics (did you mean 'url'?)");
   EXPECT_THAT(problems_of("SITE: a\nsite: b\n"), EndsWith("(did you mean 'site'?)"));
 }
 

@@ -42,12 +42,16 @@ TEST(Example, DecodesStoreAndPeers) {
   EXPECT_EQ(backend.ceph_user, "tidemark");
   EXPECT_EQ(config.store->key.file, "/etc/tidemark/store.key");
   EXPECT_EQ(config.store->catalog, "/var/lib/tidemark/catalog");
-  ASSERT_EQ(config.peers.size(), 2U);
+  ASSERT_EQ(config.peers.size(), 3U);
   const PeerConfig& osaka = config.peers.at("osaka");
   EXPECT_EQ(osaka.url, "https://osaka:7443");
   EXPECT_EQ(osaka.key.file, "/etc/tidemark/osaka.key");
   EXPECT_EQ(osaka.read, std::vector<std::string>{"tokyo:rbd/rbd/vol-*"});
   EXPECT_EQ(config.peers.at("nagoya"), PeerConfig{});
+  EXPECT_TRUE(config.may_read_metrics("monitoring"));
+  EXPECT_TRUE(config.may_read_metrics("tokyo"));
+  for (const char* site : {"osaka", "nagoya", "nobody"})
+    EXPECT_FALSE(config.may_read_metrics(site));
 }
 
 TEST(Example, DecodesPolicies) {

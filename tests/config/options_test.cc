@@ -242,6 +242,11 @@ std::vector<Case> policy_cases() {
 
 std::vector<Case> hook_cases() {
   return {
+      {"peers.b.metrics",
+       "site: a\npeers: { b: { metrics: ",
+       " } }",
+       {"true", "false"},
+       {"yes", "1", "~", "[ true ]", "\"\""}},
       {"policies.p.hooks.before.command",
        kPolicy + "hooks: { before: { command: ",
        " } }",

@@ -27,6 +27,8 @@ class Agent(Case):
         self.tokyo, self.osaka = self.pair.tokyo, self.pair.osaka
         # A namespace that is not there is a problem of its own.
         self.tokyo.edit_config(", \"rbd/rbd/tenant/*\"", "")
+        self.osaka.edit_config("  tokyo: {}\n", "  tokyo: { metrics: true }\n")
+        self.osaka.agent.send_signal(signal.SIGHUP)
 
     def points(self, name="vol"):
         return [point for point in self.osaka.json("points")["points"] if point["asset"] == f"rbd/rbd/{name}"]
@@ -102,6 +104,13 @@ class Agent(Case):
         return self.points()
 
     def check_metrics(self):
+        # Names of other sites' assets are not for everybody.
+        address = f"https://127.0.0.1:{self.tokyo.port}/metrics"
+        pki = self.pair.pki
+        refused = subprocess.run(
+            ["curl", "-sS", "--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/osaka.crt", "--key", f"{pki}/osaka.key",
+             address], check=True, stdout=subprocess.PIPE, timeout=20).stdout.decode()
+        self.assertIn("may not read the metrics", refused)
         exported = {}
         for site in (self.tokyo, self.osaka):
             text = self.metrics(site)
