@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "agent/cli/command.h"
@@ -21,6 +22,44 @@ constexpr std::uint64_t kStatusBytesMax = 64 * kMiB;
 constexpr Duration kSilentMax = std::chrono::seconds(60);
 constexpr std::chrono::seconds kPatience{5};
 
+bool has(const json& object, const char* key, json::value_t type, bool or_null) {
+  const auto it = object.find(key);
+  if (it == object.end()) return false;
+  const bool number = type == json::value_t::number_unsigned && it->is_number();
+  return it->type() == type || number || (or_null && it->is_null());
+}
+
+// True where all that is printed is there, and of the kind that it should be: the agent may be of
+// another version.
+bool is_status(const json& status) {
+  using Type = json::value_t;
+  const bool whole =
+      status.is_object() && has(status, "site", Type::string, false) &&
+      has(status, "time", Type::string, false) && has(status, "agent_since", Type::string, true) &&
+      has(status, "problems", Type::array, false) && has(status, "assets", Type::array, false) &&
+      has(status, "store", Type::object, true);
+  if (!whole) return false;
+  const json& store = status["store"];
+  if (store.is_object())
+    for (const char* key : {"points", "packs", "pack_bytes", "free_bytes"})
+      if (!has(store, key, Type::number_unsigned, std::string_view(key) == "free_bytes"))
+        return false;
+  return std::ranges::all_of(status["assets"], [](const json& asset) {
+    if (!asset.is_object()) return false;
+    for (const char* key : {"site", "asset", "policy", "to", "state", "last_error", "next_due"})
+      if (!has(asset, key, Type::string, true)) return false;
+    for (const char* key : {"age_seconds", "rpo_seconds"})
+      if (!has(asset, key, Type::number_unsigned, true)) return false;
+    if (!has(asset, "running", Type::object, true)) return false;
+    const json& running = asset["running"];
+    if (!running.is_object()) return true;
+    for (const char* key : {"size_bytes", "position_bytes", "bytes_per_second", "eta_seconds"})
+      if (!has(running, key, Type::number_unsigned, std::string_view(key) == "eta_seconds"))
+        return false;
+    return true;
+  });
+}
+
 // As the agent wrote it; nothing where none runs.
 Result<std::optional<json>> ask_agent(const Config& config, Timestamp now) {
   std::error_code absent;
@@ -30,8 +69,12 @@ Result<std::optional<json>> ask_agent(const Config& config, Timestamp now) {
   auto bytes = read_file(status_file(config), kStatusBytesMax);
   if (!bytes && bytes.error().code() == ErrorCode::not_found) return std::optional<json>();
   if (!bytes) return std::move(bytes).error();
-  TM_TRY(json status, parse_json(as_text(*bytes)));
-  TM_TRY(const Timestamp time, parse_time(status.value("time", ""), now));
+  auto parsed = parse_json(as_text(*bytes));
+  if (!parsed || !is_status(*parsed))
+    return Error(ErrorCode::unavailable,
+                 status_file(config).string() + " is no status of this version's agent");
+  json status = *std::move(parsed);
+  TM_TRY(const Timestamp time, parse_time(status["time"].get<std::string>(), now));
   if (now - time > kSilentMax)
     status["problems"].push_back("the agent has written no status since " + format_time(time));
   return std::optional(std::move(status));

@@ -177,6 +177,27 @@ class Agent(Case):
         with open(os.path.join(self.tokyo.dir, "state", "status.json")) as f:
             return f.read()
 
+    def test_a_status_that_is_none_is_said_to_be_none(self):
+        self.tokyo.start_agent()
+        self.wait_for("a status", lambda: self.status()[0]["agent_since"])
+        path = os.path.join(self.tokyo.dir, "state", "status.json")
+        self.tokyo.agent.send_signal(signal.SIGSTOP)
+        good = json.loads(self.raw_status())
+        try:
+            for bad in ("", "nonsense", "[]", "{}", '{"time": 5, "problems": 7}', json.dumps({**good, "assets": [5]}),
+                        json.dumps({**good, "assets": [{"site": 5}]}), json.dumps({**good, "time": "soon"})):
+                with open(path, "w") as f:
+                    f.write(bad)
+                for options in ([], ["--json"]):
+                    done = self.tokyo.run(*options, "status", code=None)
+                    self.assertIn(done.returncode, (1, 2), bad)
+                    self.assertTrue(done.errors)
+            with open(path, "w") as f:
+                json.dump({**good, "time": "2026-01-01T00:00:00Z"}, f)
+            self.assertIn("has written no status since", self.tokyo.run("status", code=3).text)
+        finally:
+            self.tokyo.agent.send_signal(signal.SIGCONT)
+
     def test_two_agents_do_not_share_their_state(self):
         self.tokyo.start_agent()
         second = self.tokyo.run("agent", code=None, timeout=30)
