@@ -93,6 +93,8 @@ struct StoreBackendConfig {
 struct CollectConfig {
   Duration every = std::chrono::hours(24);
   Duration grace = std::chrono::hours(24);
+  // A pack of which less than this part is reached is written anew; 0: none ever is.
+  double repack = 0.3;
   bool operator==(const CollectConfig&) const = default;
 };
 
@@ -118,6 +120,8 @@ struct PeerConfig {
   SecretRef key, passphrase;      // of the peer's store, for what this site sends there
   std::vector<std::string> read;  // globs of <site>:<asset> that the peer may read besides its own
   bool metrics = false;           // may read the agent's metrics, which name everybody's assets
+  std::optional<std::uint64_t> quota_bytes;  // what its points may take in the store here
+  std::optional<Duration> locked_for;  // how long its points stay, whatever it says itself
   bool operator==(const PeerConfig&) const = default;
 };
 
@@ -153,9 +157,23 @@ struct BandwidthConfig {
 // What may be sent at a time; nothing: as much as goes through.
 std::optional<std::uint64_t> bandwidth_at(const BandwidthConfig& config, Timestamp now);
 
-// A program that is run around the moment that a point is of.
+// Where an HTTP request is sent. Exactly one of `url` and `url_secret` is set: addresses of chat
+// systems are secrets.
+struct HttpTarget {
+  std::string url;                // "http(s)://host[:port][/path][?query]"
+  SecretRef url_secret;           // holds such an address
+  SecretRef token;                // sent as "Authorization: Bearer"
+  std::filesystem::path ca_file;  // empty: the system's roots
+  bool operator==(const HttpTarget&) const = default;
+};
+// True where `url` is an address as HttpTarget has it.
+bool is_http_url(std::string_view url);
+
+// A program that is run, or a request that is sent, around the moment that a point is of. Exactly
+// one of the two is set.
 struct HookConfig {
-  std::vector<std::string> command;  // an absolute path and its arguments; never empty
+  std::vector<std::string> command;  // an absolute path and its arguments
+  std::optional<HttpTarget> http;    // POST of a JSON document; any 2xx is success
   Duration timeout = std::chrono::seconds(30);
   enum class OnFailure { abort, go_on } on_failure = OnFailure::abort;
   bool operator==(const HookConfig&) const = default;
@@ -168,6 +186,9 @@ struct HooksConfig {
 struct PolicyConfig {
   std::vector<std::string> assets;   // globs; '*' and '?' do not match '/'
   std::vector<std::string> exclude;  // globs
+  // An asset must have all of these: metadata of an image, tags of a bucket. A value is a glob.
+  std::map<std::string, std::string> labels;
+  bool set = false;  // all assets of the policy at one instant, as one set
   // At most one of these three is set; with none, points are taken by hand only.
   std::optional<Duration> every;
   std::optional<Calendar> cron;      // read in `timezone`
@@ -181,7 +202,7 @@ struct PolicyConfig {
   HooksConfig hooks;
   // Fraction of the regions called unchanged that is read and compared anyway; 0 to 1.
   double check_unchanged = 0.001;
-  // True where a glob of `assets` matches and none of `exclude` does.
+  // True where a glob of `assets` matches and none of `exclude` does; says nothing of labels.
   bool covers(const AssetName& asset) const;
   bool operator==(const PolicyConfig&) const = default;
 };
@@ -200,6 +221,22 @@ struct ConcurrencyConfig {
   bool operator==(const ConcurrencyConfig&) const = default;
 };
 
+// What is left on protected images.
+struct SnapshotsConfig {
+  std::uint32_t per_image = 4;   // ours, the one being taken included
+  std::uint32_t room = 400;      // no snapshot of ours where the image has that many, of whomever
+  Duration orphans_after = std::chrono::hours(24);  // then those go that no policy needs any more
+  bool operator==(const SnapshotsConfig&) const = default;
+};
+
+// When a person is needed, and who is told.
+struct EventsConfig {
+  std::optional<HttpTarget> webhook;
+  double store_used = 0.85;                                   // of the space, and of a peer's quota
+  Duration certificate_left = std::chrono::hours(21 * 24);
+  bool operator==(const EventsConfig&) const = default;
+};
+
 struct Config {
   std::string name;  // the file, as errors name it
   std::string site;
@@ -212,6 +249,8 @@ struct Config {
   std::optional<StoreConfig> store;
   std::map<std::string, PeerConfig> peers;
   ConcurrencyConfig concurrency;
+  SnapshotsConfig snapshots;
+  EventsConfig events;
   std::map<std::string, PolicyConfig> policies;
   std::map<std::string, StandbyConfig> standby;
 

@@ -78,7 +78,34 @@ Status check_site_name(std::string_view name) {
   return Error(ErrorCode::invalid_argument, "a site's name cannot hold ':'");
 }
 
+bool is_http_url(std::string_view url) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!url.starts_with(scheme)) continue;
+    const std::string_view rest = url.substr(scheme.size());
+    const std::size_t end = rest.find_first_of("/?");
+    const auto parts = split_host_port(rest.substr(0, end));
+    if (!parts || (!parts->port.empty() && parse_port(parts->port).value_or(0) == 0)) return false;
+    const std::string_view path = end == std::string_view::npos ? "" : rest.substr(end);
+    return std::ranges::all_of(path, [](char c) { return c > ' ' && c < 0x7f && c != '#'; });
+  }
+  return false;
+}
+
 namespace config {
+
+ShapePtr<std::string> http_url() {
+  ScalarSpec<std::string> spec;
+  spec.label = "URL";
+  spec.expected = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
+  spec.schema = Json{{"type", "string"}, {"pattern", "^https?://[^/@?# ]+([/?][^# ]*)?$"}};
+  spec.read = [](const std::string& text, const Context&,
+                 std::string&) -> std::optional<std::string> {
+    return is_http_url(text) ? std::optional(text) : std::nullopt;
+  };
+  spec.write = [](const std::string& url) { return url; };
+  spec.empty = [](const std::string& url) { return url.empty(); };
+  return std::make_shared<Scalar<std::string>>(std::move(spec));
+}
 
 ShapePtr<std::string> base_url(bool plain_too) {
   ScalarSpec<std::string> spec;

@@ -8,8 +8,16 @@ namespace {
 
 constexpr std::uint32_t kKeepMax = 100'000;
 constexpr std::uint32_t kJobsMax = 64;
+constexpr std::size_t kLabelBytesMax = 128;
+constexpr std::uint32_t kOurSnapshotsMax = 64;
+// As many as an image can have.
+constexpr std::uint32_t kSnapshotsMax = 510;
 
 Status check_policy_name(std::string_view name) { return check_name(name, "policy"); }
+Status check_label_name(std::string_view name) {
+  if (!name.empty() && name.size() <= kLabelBytesMax) return {};
+  return Error(ErrorCode::invalid_argument, "a label's name has 1 to 128 bytes");
+}
 Status check_standby_name(std::string_view name) { return check_name(name, "standby"); }
 
 ShapePtr<TlsConfig> tls_section() {
@@ -126,6 +134,11 @@ ShapePtr<CollectConfig> collect_section() {
                {.sentence = "How long a deleted point can be taken back, and then how long its "
                             "bytes stay.",
                 .fallback = "1d"});
+  section->add("repack", &CollectConfig::repack, percent(),
+               {.sentence = "A pack of which points reach less than this part is written anew "
+                            "without the rest.",
+                .fallback = "30%",
+                .example = "50%"});
   return section;
 }
 
@@ -188,6 +201,15 @@ ShapePtr<PeerConfig> peer_section() {
                             "assets.",
                 .fallback = "false",
                 .example = "true"});
+  section->add("quota", &PeerConfig::quota_bytes, byte_count(),
+               {.sentence = "How much the peer's points may take in the store here; beyond it no "
+                            "new point is begun.",
+                .derived = "no limit",
+                .example = "20TiB"});
+  section->add("locked_for", &PeerConfig::locked_for, duration("1s", "3650d"),
+               {.sentence = "How long nobody can delete a point of the peer, whatever its own "
+                            "policies say.",
+                .example = "14d"});
   return section;
 }
 
@@ -232,13 +254,34 @@ ShapePtr<BandwidthConfig> bandwidth_section() {
   return section;
 }
 
+ShapePtr<HttpTarget> http_section() {
+  auto section = std::make_shared<Section<HttpTarget>>();
+  section->add("url", &HttpTarget::url, http_url(),
+               {.sentence = "Where the request is sent.",
+                .example = "https://hooks:8443/tidemark"});
+  section->add("url_file", &HttpTarget::url_secret, secret(),
+               {.sentence = "Where the address is found, in place of url: those of chat systems "
+                            "are secrets.",
+                .example = "/etc/tidemark/webhook-url"});
+  section->add("token_file", &HttpTarget::token, secret(),
+               {.sentence = "Where a token is found that is sent as a bearer's.",
+                .example = "/etc/tidemark/webhook-token"});
+  section->add("ca_file", &HttpTarget::ca_file, path_of("a PEM file"),
+               {.sentence = "Roots that the server's certificate is held against.",
+                .derived = "the system's roots",
+                .example = "/etc/tidemark/hooks-ca.crt"});
+  return section;
+}
+
 ShapePtr<HookConfig> hook_section() {
   using OnFailure = HookConfig::OnFailure;
   auto section = std::make_shared<Section<HookConfig>>();
   section->add("command", &HookConfig::command, list_of(argument(), 1),
-               {.sentence = "The program's path and its arguments; no shell is between.",
-                .example = "[ /usr/local/bin/freeze, database ]",
-                .required = true});
+               {.sentence = "A program's path and its arguments; no shell is between.",
+                .example = "[ /usr/local/bin/freeze, database ]"});
+  section->add("http", &HookConfig::http, http_section(),
+               {.sentence = "A request in place of a program: POST, with a JSON document.",
+                .example = "{ url: \"http://127.0.0.1:9000/freeze\" }"});
   section->add(
       "timeout", &HookConfig::timeout, duration("1s", "1h"),
       {.sentence = "How long it may take; then it is ended and has failed.", .fallback = "30s"});
@@ -270,6 +313,15 @@ ShapePtr<PolicyConfig> policy_section() {
                {.sentence = "What is left out of it.",
                 .derived = "nothing",
                 .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
+  section->add("labels", &PolicyConfig::labels,
+               map_of("label", check_label_name, argument()),
+               {.sentence = "What an asset must have to be protected: metadata of the image, tags "
+                            "of the bucket; values may be patterns.",
+                .example = "{ tier: gold }"});
+  section->add("set", &PolicyConfig::set, boolean(),
+               {.sentence = "Whether all of it is taken at one instant, as one set.",
+                .fallback = "false",
+                .example = "true"});
   section->add("every", &PolicyConfig::every, duration("1s", "366d"),
                {.sentence = "How often a point is taken; one of every, cron and calendar.",
                 .derived = "by hand only",
@@ -349,6 +401,38 @@ ShapePtr<ConcurrencyConfig> concurrency_section() {
   return section;
 }
 
+ShapePtr<SnapshotsConfig> snapshots_section() {
+  auto section = std::make_shared<Section<SnapshotsConfig>>();
+  section->add("per_image", &SnapshotsConfig::per_image, count(2, kOurSnapshotsMax),
+               {.sentence = "How many snapshots of ours an image may have: one for each store, and "
+                            "the one being taken.",
+                .fallback = "4"});
+  section->add("room", &SnapshotsConfig::room, count(2, kSnapshotsMax),
+               {.sentence = "No snapshot is taken of an image that has this many, of whomever: "
+                            "krbd stops at 510, ceph-csi at 450.",
+                .fallback = "400"});
+  section->add("orphans_after", &SnapshotsConfig::orphans_after, duration("1s", "366d"),
+               {.sentence = "How long a snapshot of ours stays that no policy has a use for any "
+                            "more.",
+                .fallback = "1d"});
+  return section;
+}
+
+ShapePtr<EventsConfig> events_section() {
+  auto section = std::make_shared<Section<EventsConfig>>();
+  section->add("webhook", &EventsConfig::webhook, http_section(),
+               {.sentence = "Who is told: each event once, as a JSON document.",
+                .example = "{ url: \"https://alerts:8443/tidemark\" }"});
+  section->add("store_used", &EventsConfig::store_used, percent(),
+               {.sentence = "The part of the store's space, or of a peer's quota, from which on it "
+                            "is an event.",
+                .fallback = "85%"});
+  section->add("certificate_left", &EventsConfig::certificate_left, duration("1h", "366d"),
+               {.sentence = "How long before its end this site's certificate is an event.",
+                .fallback = "21d"});
+  return section;
+}
+
 std::unique_ptr<const Shape<Config>> top_section() {
   auto section = std::make_unique<Section<Config>>();
   section->add("site", &Config::site, site_name(),
@@ -387,6 +471,14 @@ std::unique_ptr<const Shape<Config>> top_section() {
                {.sentence = "How many backups run at the same time; the most urgent go first.",
                 .fallback = "{}",
                 .example = "{ total: 4, per_pool: 2, per_peer: 4 }"});
+  section->add("snapshots", &Config::snapshots, snapshots_section(),
+               {.sentence = "How many snapshots are left on the images that are protected here.",
+                .fallback = "{}",
+                .example = "{ per_image: 3, room: 300 }"});
+  section->add("events", &Config::events, events_section(),
+               {.sentence = "When a person is needed, and who is told.",
+                .fallback = "{}",
+                .example = "{ webhook: { url: \"https://alerts:8443/tidemark\" } }"});
   section->add("policies", &Config::policies, map_of("policy", check_policy_name, policy_section()),
                {.sentence = "What is protected here, how often, and sent where.",
                 .example = "{ hourly: { assets: [ \"rbd/rbd/vol-*\" ], every: 1h, to: osaka } }"});

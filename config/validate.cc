@@ -17,6 +17,7 @@ class Validator {
     if (config_.store) check_store(*config_.store);
     for (const auto& [name, peer] : config_.peers) check_peer(name, peer);
     for (const auto& [name, policy] : config_.policies) check_policy("policies." + name, policy);
+    if (config_.events.webhook) check_http("events.webhook", *config_.events.webhook);
     if (!config_.standby.empty() && !config_.store)
       report("standby", "needs 'store': standby images follow the points of the store here");
   }
@@ -79,6 +80,9 @@ class Validator {
     if (!peer.url.empty() && !config_.tls)
       report(path + ".url", "needs 'tls': peers are reached over mutual TLS only");
     check_one_secret(path, peer.key, peer.passphrase);
+    if ((peer.quota_bytes || peer.locked_for) && !given("store"))
+      report(path + (peer.quota_bytes ? ".quota" : ".locked_for"),
+             "needs 'store': it is about the peer's points in the store here");
   }
 
   void check_policy(const std::string& path, const PolicyConfig& policy) {
@@ -108,9 +112,20 @@ class Validator {
   }
 
   void check_hook(const std::string& path, const std::optional<HookConfig>& hook) {
-    if (hook && !hook->command.empty() && !hook->command[0].starts_with('/'))
+    if (!hook) return;
+    if (hook->http) check_http(path + ".http", *hook->http);
+    if (given(path + ".command") == given(path + ".http"))
+      report(path, "expected one of 'command' and 'http'");
+    else if (!hook->command.empty() && !hook->command[0].starts_with('/'))
       report(path + ".command", "found " + in_quotes(hook->command[0]) +
                                     ", expected the absolute path of a program first");
+  }
+
+  void check_http(const std::string& path, const HttpTarget& target) {
+    if (given(path + ".url") == given(path + ".url_file"))
+      report(path, "expected one of 'url' and 'url_file'");
+    else if (target.url.starts_with("http://") && target.token)
+      report(path + ".token_file", "needs https: a token would go out in clear");
   }
 
   void check_target(const std::string& path, const std::string& to) {

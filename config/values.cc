@@ -132,14 +132,34 @@ ShapePtr<Duration> duration(const std::string& min, const std::string& max) {
   return std::make_shared<Scalar<Duration>>(std::move(spec));
 }
 
-std::string format_rate(std::uint64_t bytes_per_second) {
-  static constexpr std::array kUnits = {"B/s", "KiB/s", "MiB/s", "GiB/s"};
+std::string format_bytes_exactly(std::uint64_t bytes) {
+  static constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB"};
   std::size_t unit = 0;
-  while (unit + 1 < kUnits.size() && bytes_per_second % 1024 == 0 && bytes_per_second > 0) {
-    bytes_per_second /= 1024;
+  while (unit + 1 < kUnits.size() && bytes % 1024 == 0 && bytes > 0) {
+    bytes /= 1024;
     ++unit;
   }
-  return std::to_string(bytes_per_second) + kUnits[unit];
+  return std::to_string(bytes) + kUnits[unit];
+}
+
+std::string format_rate(std::uint64_t bytes_per_second) {
+  return format_bytes_exactly(bytes_per_second) + "/s";
+}
+
+ShapePtr<std::uint64_t> byte_count() {
+  static constexpr std::uint64_t kMin = kMiB, kMax = (std::uint64_t{1} << 20U) * kGiB * 1024;
+  ScalarSpec<std::uint64_t> spec;
+  spec.label = "size, 1MiB to 1048576TiB";
+  spec.expected = "bytes from 1MiB on, such as 20TiB";
+  spec.schema = pattern_schema(R"(^[0-9]+(\.[0-9]+)? ?([kKMGT](i?B|i)?|B)?$)");
+  spec.read = [](const std::string& text, const Context&,
+                 std::string&) -> std::optional<std::uint64_t> {
+    const auto value = parse_bytes(text);
+    if (value && *value >= kMin && *value <= kMax) return *value;
+    return std::nullopt;
+  };
+  spec.write = format_bytes_exactly;
+  return std::make_shared<Scalar<std::uint64_t>>(std::move(spec));
 }
 
 ShapePtr<std::uint64_t> rate() {

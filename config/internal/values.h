@@ -15,10 +15,14 @@ ShapePtr<SecretRef> secret();
 ShapePtr<ListenAddress> listen_address();
 // "https://host[:port]" without anything behind; `plain_too` allows http:// as well.
 ShapePtr<std::string> base_url(bool plain_too);
+// "http(s)://host[:port][/path][?query]".
+ShapePtr<std::string> http_url();
 // Whole seconds within the bounds, which are written as parse_duration() reads them.
 ShapePtr<Duration> duration(const std::string& min, const std::string& max);
 // Bytes per second: "400MiB/s".
 ShapePtr<std::uint64_t> rate();
+// "20TiB".
+ShapePtr<std::uint64_t> byte_count();
 ShapePtr<double> percent();
 ShapePtr<bool> boolean();
 ShapePtr<std::uint32_t> count(std::uint32_t min, std::uint32_t max);
@@ -27,7 +31,7 @@ ShapePtr<Calendar> cron_line();
 ShapePtr<Calendar> calendar();
 ShapePtr<Zone> zone();
 ShapePtr<std::vector<BandwidthWindow>> windows();
-// Of a program: any text without a zero byte.
+// Of a program, or of a label: any text without a zero byte.
 ShapePtr<std::string> argument();
 ShapePtr<std::string> asset_glob();
 ShapePtr<std::string> site_asset_glob();
@@ -60,7 +64,8 @@ ShapePtr<E> choice(std::vector<std::pair<std::string, E>> words,
   return std::make_shared<Scalar<E>>(std::move(spec));
 }
 
-// "400MiB/s" with the largest unit that divides the number.
+// "400MiB", "400MiB/s": with the largest unit that divides the number.
+std::string format_bytes_exactly(std::uint64_t bytes);
 std::string format_rate(std::uint64_t bytes_per_second);
 
 }  // namespace tidemark::config

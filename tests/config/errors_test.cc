@@ -12,15 +12,39 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
+std::string with_policy(const std::string& options) {
+  return "site: a\nstore: { backend: { type: file, path: /x } }\n"
+         "policies:\n  p:\n    assets: [ rbd/a/b ]\n    to: a\n    " +
+         options + "\n";
+}
+
 TEST(Errors, UnknownKeyIsNamedWithTheNearestKnownOne) {
   EXPECT_EQ(
       problems_of("site: a\npolices: {}\n"),
       "t.yaml:2:1: polices: unknown key, expected one of site, tls, listen, state, log, ceph, "
-      "s3, store, peers, concurrency, policies, standby (did you mean 'policies'?)");
+      "s3, store, peers, concurrency, snapshots, events, policies, standby (did you mean "
+      "'policies'?)");
   EXPECT_EQ(problems_of("site: a\npeers:\n  osaka:\n    ulr: https://x\n"),
             "t.yaml:4:5: peers.osaka.ulr: unknown key, expected one of url, key_file, "
-            "passphrase_file, read, metrics (did you mean 'url'?)");
+            "passphrase_file, read, metrics, quota, locked_for (did you mean 'url'?)");
   EXPECT_THAT(problems_of("SITE: a\nsite: b\n"), EndsWith("(did you mean 'site'?)"));
+}
+
+TEST(Errors, AHookIsACommandOrARequest) {
+  for (const std::string hook : {"{ timeout: 3s }",
+                                 "{ command: [ /bin/true ], http: { url: http://a } }"})
+    EXPECT_THAT(problems_of(with_policy("hooks: { before: " + hook + " }")),
+                HasSubstr("hooks.before: expected one of 'command' and 'http'"));
+  EXPECT_THAT(problems_of("site: a\nevents: { webhook: { ca_file: x } }\n"),
+              HasSubstr("events.webhook: expected one of 'url' and 'url_file'"));
+  EXPECT_THAT(
+      problems_of("site: a\nevents: { webhook: { url: http://a, token_file: x } }\n"),
+      HasSubstr("needs https"));
+}
+
+TEST(Errors, AQuotaIsOfTheStoreHere) {
+  EXPECT_THAT(problems_of("site: a\npeers: { b: { quota: 1TiB } }\n"),
+              HasSubstr("peers.b.quota: needs 'store'"));
 }
 
 TEST(Errors, NothingIsSuggestedWhereNothingIsNear) {
@@ -145,12 +169,6 @@ TEST(Errors, EveryAndCronExcludeEachOther) {
             "t.yaml:8:11: policies.p.cron: found beside 'every', expected only one of them");
 }
 
-std::string with_policy(const std::string& options) {
-  return "site: a\nstore: { backend: { type: file, path: /x } }\n"
-         "policies:\n  p:\n    assets: [ rbd/a/b ]\n    to: a\n    " +
-         options + "\n";
-}
-
 TEST(Errors, ACalendarStandsAloneAndJitterFitsIntoATurn) {
   EXPECT_EQ(problems_of(with_policy("cron: 0 * * * *\n    calendar: daily")),
             "t.yaml:8:15: policies.p.calendar: found beside 'cron', expected only one of them");
@@ -213,7 +231,7 @@ TEST(Errors, SeveralAreReportedTogetherInTheOrderOfTheFile) {
       problems_of("stat: /x\nsite: a:b\nlog: { level: loud, format: xml }\n"
                   "policies:\n  p: { every: soon }\n"),
       "t.yaml:1:1: stat: unknown key, expected one of site, tls, listen, state, log, ceph, s3, "
-      "store, peers, concurrency, policies, standby (did you mean 'state'?)\n"
+      "store, peers, concurrency, snapshots, events, policies, standby (did you mean 'state'?)\n"
       "t.yaml:2:7: site: found 'a:b', expected the name of a site: a site's name cannot hold "
       "':'\n"
       "t.yaml:3:15: log.level: found 'loud', expected one of debug, info, warn, error, off\n"

@@ -47,16 +47,33 @@ TEST(Example, DecodesStoreAndPeers) {
   EXPECT_EQ(osaka.url, "https://osaka:7443");
   EXPECT_EQ(osaka.key.file, "/etc/tidemark/osaka.key");
   EXPECT_EQ(osaka.read, std::vector<std::string>{"tokyo:rbd/rbd/vol-*"});
-  EXPECT_EQ(config.peers.at("nagoya"), PeerConfig{});
+  PeerConfig nagoya;
+  nagoya.quota_bytes = 20 * 1024 * kGiB;
+  nagoya.locked_for = hours(14 * 24);
+  EXPECT_EQ(config.peers.at("nagoya"), nagoya);
   EXPECT_TRUE(config.may_read_metrics("monitoring"));
   EXPECT_TRUE(config.may_read_metrics("tokyo"));
   for (const char* site : {"osaka", "nagoya", "nobody"})
     EXPECT_FALSE(config.may_read_metrics(site));
 }
 
+TEST(Example, DecodesSnapshotsAndEvents) {
+  const Config config = example();
+  EXPECT_EQ(config.snapshots, (SnapshotsConfig{3, 300, hours(48)}));
+  ASSERT_TRUE(config.events.webhook);
+  EXPECT_EQ(config.events.webhook->url, "https://alerts:8443/tidemark");
+  EXPECT_EQ(config.events.webhook->token.file, "/etc/tidemark/webhook-token");
+  EXPECT_EQ(config.events.store_used, 0.8);
+  EXPECT_EQ(config.events.certificate_left, hours(30 * 24));
+  const PolicyConfig& shop = config.policies.at("shop");
+  EXPECT_TRUE(shop.set);
+  EXPECT_EQ(shop.labels, (std::map<std::string, std::string>{{"tier", "gold"}}));
+  EXPECT_EQ(shop.hooks.after->http->url, "http://127.0.0.1:9000/thaw");
+}
+
 TEST(Example, DecodesPolicies) {
   const Config config = example();
-  ASSERT_EQ(config.policies.size(), 2U);
+  ASSERT_EQ(config.policies.size(), 3U);
   const PolicyConfig& hourly = config.policies.at("hourly");
   EXPECT_EQ(hourly.assets, (std::vector<std::string>{"rbd/rbd/vol-*", "s3/photos"}));
   EXPECT_EQ(hourly.exclude, std::vector<std::string>{"rbd/rbd/vol-scratch-*"});
