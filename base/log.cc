@@ -3,11 +3,16 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
+#include "base/bytes.h"
 #include "base/clock.h"
+#include "base/crypto.h"
+#include "base/log_context.h"
 #include "base/text.h"
 
 namespace tidemark::log {
@@ -15,6 +20,7 @@ namespace {
 
 std::atomic<Level> g_level{Level::info};
 std::atomic<Format> g_format{Format::text};
+thread_local std::string t_job;
 
 // One sink for the life of the process; it locks around each line.
 spdlog::logger& logger() {
@@ -79,14 +85,28 @@ Result<Level> parse_level(std::string_view text) {
       .with_hint("one of debug, info, warn, error, off");
 }
 
+std::string_view current_job() { return t_job; }
+
+JobScope::JobScope(std::string job) : outer_(std::exchange(t_job, std::move(job))) {}
+JobScope::~JobScope() { t_job = std::move(outer_); }
+
+std::string new_job(std::string_view what) {
+  std::array<std::uint8_t, 4> digits{};
+  random_bytes(digits);
+  return fmt::format("{}-{}", what, to_hex(digits));
+}
+
 void write(Level level, std::string_view message) {
   const std::string time = format_time(Clock::system().now());
+  std::string job;
   if (g_format == Format::json) {
-    logger().info(fmt::format(R"({{"time":"{}","level":"{}","message":"{}"}})", time,
-                              name_of(level), escape(message, true)));
+    if (!t_job.empty()) job = fmt::format(R"("job":"{}",)", escape(t_job, true));
+    logger().info(fmt::format(R"({{"time":"{}","level":"{}",{}"message":"{}"}})", time,
+                              name_of(level), job, escape(message, true)));
     return;
   }
-  logger().info(fmt::format("{} {:5} {}", time, name_of(level), escape(message, false)));
+  if (!t_job.empty()) job = fmt::format("[{}] ", escape(t_job, false));
+  logger().info(fmt::format("{} {:5} {}{}", time, name_of(level), job, escape(message, false)));
 }
 
 }  // namespace tidemark::log

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "base/assert.h"
+#include "base/log_context.h"
 
 namespace tidemark {
 
@@ -58,7 +59,8 @@ ThreadGroup::~ThreadGroup() {
 
 void ThreadGroup::start(const char* name, std::function<Status()> body) {
   try {
-    threads_.emplace_back([this, body = std::move(body)] {
+    threads_.emplace_back([this, body = std::move(body), job = std::string(log::current_job())] {
+      const log::JobScope scope(job);
       auto status = body();
       if (!status) fail(std::move(status).error());
     });

@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/log_context.h"
+#include "base/queue.h"
 #include "tests/base/random.h"
 
 namespace tidemark::test {
@@ -43,6 +45,47 @@ TEST_F(Log, JsonLineIsADocument) {
   EXPECT_EQ(json.at("level"), "warn");
   EXPECT_EQ(json.at("message"), "a \"b\" \\ c");
   EXPECT_TRUE(parse_time(json.at("time").get<std::string>(), {}));
+}
+
+TEST_F(Log, LinesOfAJobCarryItsName) {
+  const std::string text = captured([] {
+    const log::JobScope outer("backup-1");
+    {
+      const log::JobScope inner("hook-2");
+      log::info("a");
+    }
+    log::info("b");
+  });
+  EXPECT_NE(text.find(" info  [hook-2] a\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(" info  [backup-1] b\n"), std::string::npos) << text;
+  EXPECT_EQ(line_of("c").find('['), std::string::npos);
+
+  log::set_format(log::Format::json);
+  const log::JobScope scope("backup-\"3");
+  EXPECT_EQ(nlohmann::json::parse(line_of("d")).at("job"), "backup-\"3");
+}
+
+TEST_F(Log, ThreadsOfAGroupWorkAtTheJobOfWhoeverStartsThem) {
+  std::string inside, outside;
+  {
+    const log::JobScope scope("backup-4");
+    ThreadGroup group([] {});
+    group.start("worker", [&]() -> Status {
+      inside = log::current_job();
+      return {};
+    });
+    std::thread([&] { outside = log::current_job(); }).join();
+    ASSERT_TRUE(group.join());
+  }
+  EXPECT_EQ(inside, "backup-4");
+  EXPECT_EQ(outside, "");
+}
+
+TEST_F(Log, JobsAreToldApart) {
+  const std::string job = log::new_job("backup");
+  EXPECT_TRUE(job.starts_with("backup-"));
+  EXPECT_EQ(job.size(), std::string("backup-").size() + 8);
+  EXPECT_NE(job, log::new_job("backup"));
 }
 
 TEST_F(Log, LevelsBelowTheOneSetAreSilent) {
