@@ -20,6 +20,12 @@ constexpr std::uint64_t kDescriptorBytesMax = 64 * kKiB;
 constexpr std::uint64_t kPointBlobBytesMax = kRecordBytesMax + 256;
 constexpr std::size_t kNodeReadThreads = 8;
 constexpr std::chrono::minutes kSessionRenewal{5};
+// How long a store may have received nothing before it is started, with its clock believed all the
+// same.
+constexpr std::chrono::hours kSleepMax{48};
+// After which time a clock is believed that nobody confirms: whatever sets clocks has set it by
+// then, which shows as a jump.
+constexpr std::chrono::hours kEvenClock{48};
 // How far clocks may be apart before nothing is removed by them any more.
 constexpr std::chrono::microseconds kSkewMax = std::chrono::minutes(5);
 
@@ -638,6 +644,7 @@ void StoreService::watch_clock_of(const PointRecord& record) {
     log::warn("the clocks of {} and of this store differ by {}", record.site,
               format_duration(skew));
   skewed_site_ = agrees ? std::string() : record.site;
+  clock_confirmed_ = clock_confirmed_ || agrees;
 }
 
 Status StoreService::check_clock() {
@@ -654,6 +661,16 @@ Status StoreService::check_clock() {
   TM_TRY(const auto last, catalog_->last_point());
   if (last && last->point.received - clock_.now() > kSkewMax)
     return refuse("the newest point is ahead of the clock");
+  // A clock that was set forward while nobody looked is like a long sleep.
+  const bool believed = clock_confirmed_ || clock_.uptime() - started_uptime_ >= kEvenClock;
+  const auto slept = last ? started_ - last->point.received : std::chrono::microseconds();
+  if (!believed && slept > kSleepMax)
+    return Error(ErrorCode::refused,
+                 "nothing is removed: by the clock, the newest point came " +
+                     format_duration(std::chrono::floor<std::chrono::hours>(slept)) +
+                     " before the start, and none has come since")
+        .with_hint("a new point of any source tells whether the clock is right; so do two days in "
+                   "which it runs evenly");
   return {};
 }
 

@@ -163,6 +163,7 @@ class StoreService final : public PointStore {
   mutable std::mutex collection_mutex_;
   Collection collection_;        // guarded by collection_mutex_
   std::string skewed_site_;      // guarded by commit_mutex_
+  bool clock_confirmed_ = false;  // likewise; by a source, since the start
   std::jthread collect_thread_;  // last: it uses the rest. Guarded by collection_mutex_
 };
 

@@ -204,6 +204,42 @@ TEST_F(CollectTest, AClockThatWasSetRemovesNothing) {
   EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
 }
 
+// Set forward by years while no agent runs, it looks like a long sleep.
+TEST_F(CollectTest, AfterALongSleepNothingIsRemovedUntilSomebodyConfirmsTheClock) {
+  const PointId first = add(1);
+  add(2);
+  store_.clock().jump(hours(49));
+  store_.reopen();
+  EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
+  add(3);  // its source has the same time
+  must(collect(store_));
+  must(store_.service().remove(first));
+
+  // A source with another time confirms nothing.
+  store_.clock().jump(hours(24 * 365));
+  store_.reopen();
+  EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
+  store_.add_point("tokyo", kAsset, Content{}, store_.clock().now() + -hours(24 * 365));
+  EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
+}
+
+TEST_F(CollectTest, AClockThatRanEvenlyForTwoDaysIsBelieved) {
+  add(1);
+  store_.clock().jump(hours(24 * 30));
+  store_.reopen();
+  store_.clock().advance(hours(47));
+  EXPECT_EQ(code_of(collect(store_)), ErrorCode::refused);
+  store_.clock().advance(hours(1));
+  must(collect(store_));
+}
+
+TEST_F(CollectTest, AStoreThatIsStartedAfterADayAsUsualIsCollected) {
+  add(1);
+  store_.clock().jump(hours(47));
+  store_.reopen();
+  must(collect(store_));
+}
+
 TEST_F(CollectTest, AStoreWhoseSourcesHaveAnotherTimeRemovesNothing) {
   add(1);
   store_.add_point("tokyo", kAsset, Content{}, store_.clock().now() + -hours(2));
