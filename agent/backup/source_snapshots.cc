@@ -7,8 +7,16 @@
 namespace tidemark {
 namespace {
 
+constexpr std::string_view kPrefix = "tidemark.";
+constexpr std::size_t kStoreDigits = 16;
+
 std::string prefix_of(const StoreId& store) {
-  return "tidemark." + store.hex().substr(0, 16) + ".";
+  return std::string(kPrefix) + store.hex().substr(0, kStoreDigits) + ".";
+}
+
+// One whose removal was cut short is still ours to remove.
+const std::string& name_of(const SnapshotInfo& info) {
+  return info.user ? info.name : info.trashed_name;
 }
 
 }  // namespace
@@ -22,13 +30,21 @@ std::vector<SourceSnapshot> our_snapshots(const std::vector<SnapshotInfo>& snaps
   const std::string prefix = prefix_of(store);
   std::vector<SourceSnapshot> ours;
   for (const SnapshotInfo& info : snapshots) {
-    // One whose removal was cut short is still ours to remove.
-    const std::string& name = info.user ? info.name : info.trashed_name;
+    const std::string& name = name_of(info);
     if (!name.starts_with(prefix)) continue;
     const auto point = PointId::from_hex(name.substr(prefix.size()));
     if (point) ours.push_back({info, *point});
   }
   return ours;
+}
+
+std::size_t count_our_snapshots(const std::vector<SnapshotInfo>& snapshots) {
+  return static_cast<std::size_t>(std::ranges::count_if(snapshots, [](const SnapshotInfo& info) {
+    const std::string_view name = name_of(info);
+    const std::size_t point = kPrefix.size() + kStoreDigits + 1;
+    return name.starts_with(kPrefix) && name.size() > point && name[point - 1] == '.' &&
+           PointId::from_hex(name.substr(point)).has_value();
+  }));
 }
 
 void remove_our_snapshots(RbdImage& image, const StoreId& store,

@@ -1,6 +1,6 @@
 // The snapshots that we keep on a protected image: at most one base per store, and the one being
 // captured. Named "tidemark.<store>.<point>", so that what is ours, and whose, can be told from the
-// image alone: the source keeps no state of its own.
+// image alone: a backup needs no state of the source's.
 #pragma once
 
 #include <optional>
@@ -21,6 +21,9 @@ struct SourceSnapshot {
 // Those of `snapshots` that we took for `store`. Names that merely look alike are left out.
 std::vector<SourceSnapshot> our_snapshots(const std::vector<SnapshotInfo>& snapshots,
                                           const StoreId& store);
+
+// How many of `snapshots` are ours, for whichever store.
+std::size_t count_our_snapshots(const std::vector<SnapshotInfo>& snapshots);
 
 // Removes all of ours for `store` but `keep`. A failure is logged and left for the next run: a
 // snapshot too many costs space, a failed backup costs more.

@@ -39,6 +39,7 @@ class VolumeBackup {
 
  private:
   Result<Base> find_base();
+  Status make_room(RbdImage& head, const StoreId& store, const Base& base);
   Status create_snapshot(RbdImage& head, SnapshotInfo& snapshot);
   Result<BackupReport> run_with(RbdImage& head, const StoreDescriptor& descriptor,
                                 const Base& base);
@@ -106,12 +107,38 @@ Result<BackupReport> VolumeBackup::run() {
   // a base lost costs a full reading.
   if (base.snapshot && our_snapshots(snapshots_, descriptor.id).size() > 1)
     remove_our_snapshots(*head, descriptor.id, {base.snapshot->id});
+  TM_DO(make_room(*head, descriptor.id, base));
   if (options_.full) base.snapshot.reset();
   auto report = run_with(*head, descriptor, base);
   if (report || report.error().code() != ErrorCode::corruption || !base.snapshot) return report;
   log::error("{}: {}; capturing the whole image", asset_, report.error().message());
   base.snapshot.reset();
   return run_with(*head, descriptor, base);
+}
+
+// A snapshot of ours must not be the one that keeps others from taking theirs: an image can have
+// 510, and ceph-csi stops before.
+Status VolumeBackup::make_room(RbdImage& head, const StoreId& store, const Base& base) {
+  TM_TRY(auto all, head.snapshots());
+  // Only now, as a base that was not recognised would go with them.
+  const bool crowded = count_our_snapshots(all) >= options_.our_snapshots_max;
+  if (crowded && !our_snapshots(all, store).empty()) {
+    std::vector<std::uint64_t> keep;
+    if (base.snapshot) keep.push_back(base.snapshot->id);
+    remove_our_snapshots(head, store, keep);
+    TM_TRY(all, head.snapshots());
+  }
+  const std::size_t ours = count_our_snapshots(all);
+  if (ours >= options_.our_snapshots_max)
+    return Error(ErrorCode::refused, "it has " + std::to_string(ours) +
+                                         " snapshots of ours, and one more would be too many")
+        .with_hint("raise 'snapshots.per_image' where it has that many stores, or remove those of "
+                   "stores that are no more (rbd snap ls)");
+  if (all.size() >= options_.room)
+    return Error(ErrorCode::refused, "it has " + std::to_string(all.size()) +
+                                         " snapshots, and room is left for others")
+        .with_hint("remove some, or raise 'snapshots.room'");
+  return {};
 }
 
 // The moment that the point is of.

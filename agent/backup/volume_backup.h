@@ -28,6 +28,9 @@ struct VolumeBackupOptions {
   // tree: every one at 1, a bounded sample below.
   double check_unchanged = 0.001;
   bool full = false;  // capture everything again
+  // Neither more snapshots of ours, for whichever store, nor one on an image that has `room` of
+  // them: `refused` then.
+  std::size_t our_snapshots_max = 4, room = 400;
   int zstd_level = 1;
   PointHooks hooks;
   BackupProgress* progress = nullptr;  // may be null

@@ -4,8 +4,8 @@
 
 #include "agent/retention/keep.h"
 #include "agent/schedule/due.h"
+#include "agent/site/asset_lock.h"
 #include "agent/site/s3_access.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/program.h"
 #include "base/text.h"
@@ -151,15 +151,7 @@ Result<bool> BackupRunner::is_due(const BackupJob& job) {
 }
 
 Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* progress, bool full) {
-  const auto locks = config_.state / "locks";
-  std::error_code failed;
-  std::filesystem::create_directories(locks, failed);
-  const std::string lock_name =
-      sha256(as_bytes(job.to + "\n" + job.asset.text())).hex().substr(0, 32) + ".lock";
-  auto lock = lock_file(locks / lock_name);
-  if (!lock && lock.error().code() == ErrorCode::refused)
-    return Error(ErrorCode::refused, "a backup of " + job.asset.text() + " is running already");
-  if (!lock) return std::move(lock).error();
+  TM_TRY(const Fd lock, lock_asset(config_, job.asset, job.to));
   return job.asset.kind() == AssetName::Kind::rbd ? run_volume(job, progress, full)
                                                   : run_bucket(job, progress, full);
 }
@@ -214,7 +206,13 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   TM_TRY(const auto ceph, cluster());
   TM_TRY(StoreAccess* const access, store(job.to));
   TM_TRY(const StoreKeys* const keys, access->need_keys());
+  // Before there is a snapshot: whoever tidies up later has to know of it.
+  if (noted_.insert({job.asset, job.to}).second)
+    if (const auto noted = book_.note(job.asset.text(), access->descriptor.id, job.to); !noted)
+      return std::move(noted).error().context("note where snapshots are kept");
   VolumeBackupOptions options;
+  options.our_snapshots_max = config_.snapshots.per_image;
+  options.room = config_.snapshots.room;
   options.site = config_.site;
   options.check_unchanged = job.check_unchanged;
   options.labels = labels_of(job);

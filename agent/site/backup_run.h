@@ -11,8 +11,14 @@
 #include "agent/backup/bucket_backup.h"
 #include "agent/backup/volume_backup.h"
 #include "agent/site/access.h"
+#include "agent/site/source_book.h"
 
 namespace tidemark {
+
+// Where a site remembers which images it keeps snapshots on (agent/site/source_book.h).
+inline std::filesystem::path source_book_file(const Config& config) {
+  return config.state / "sources.json";
+}
 
 struct BackupJob {
   AssetName asset;
@@ -47,7 +53,11 @@ class BackupRunner {
   // With limits that are shared with other runners of the same configuration.
   BackupRunner(const Config& config, std::shared_ptr<PolicyLimits> limits, Clock& clock,
                std::stop_token stop)
-      : config_(config), limits_(std::move(limits)), clock_(clock), stop_(std::move(stop)) {}
+      : config_(config),
+        limits_(std::move(limits)),
+        clock_(clock),
+        stop_(std::move(stop)),
+        book_(source_book_file(config)) {}
   // A store that is open already in this process is used instead of a connection to ourselves.
   void use_own_store(StoreAccess* own) { own_ = own; }
   // How long a peer may be away before a call fails; to be set before the first call.
@@ -85,7 +95,9 @@ class BackupRunner {
   std::stop_token stop_;
   StoreAccess* own_ = nullptr;
   std::chrono::seconds patience_ = kPeerPatience;
-  std::set<std::string> idle_policies_;  // match nothing, which was said
+  SourceBook book_;
+  std::set<std::pair<AssetName, std::string>> noted_;  // in the book, by this runner
+  std::set<std::string> idle_policies_;                // match nothing, which was said
   std::shared_ptr<CephCluster> cluster_;
   std::unique_ptr<s3::Client> gateway_;
   std::map<std::string, StoreAccess> stores_;

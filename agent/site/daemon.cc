@@ -8,11 +8,14 @@
 #include "agent/retention/points.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
+#include "agent/site/orphans.h"
 #include "agent/site/scheduler.h"
 #include "agent/site/status.h"
+#include "agent/site/usage.h"
 #include "agent/verify/repair.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/log_context.h"
 #include "base/queue.h"
 #include "transport/http.h"
 #include "transport/pki.h"
@@ -29,6 +32,8 @@ constexpr Duration kFirstCollection = std::chrono::minutes(15);
 constexpr std::chrono::seconds kScrubStep{1};
 constexpr Duration kConfigStep = std::chrono::seconds(5);
 constexpr Duration kSpaceStep = std::chrono::minutes(1);
+// How often snapshots that nobody needs are looked for.
+constexpr Duration kTidyStep = std::chrono::minutes(10), kMinTidyStep = std::chrono::seconds(1);
 // The status is written this often, and no more of the time than this part is spent on it.
 constexpr Duration kStatusStep = std::chrono::seconds(2);
 constexpr int kStatusPart = 20;
@@ -83,7 +88,8 @@ class Daemon {
         clock_(clock),
         reloads_(std::move(reloads)),
         stop_(std::move(stop)),
-        since_(clock.now()) {}
+        since_(clock.now()),
+        usage_(config_->state / "usage.json") {}
 
   Status run() {
     const ConfigPtr config = this->config();
@@ -101,6 +107,7 @@ class Daemon {
       std::jthread keeping, scrubbing;
       if (service_ != nullptr) keeping = std::jthread([this] { keep_store(); });
       if (service_ != nullptr) scrubbing = std::jthread([this] { scrub(); });
+      const std::jthread tidying([this] { tidy_sources(); });
       supervise();
       ::sd_notify(0, "STOPPING=1");
     }
@@ -288,6 +295,8 @@ class Daemon {
     {
       const std::lock_guard lock(store_mutex_);
       store.space = space_;
+      store.full_at = full_at_;
+      store.logical_bytes = logical_bytes_;
       store.collected_at = collected_at_;
       store.collected = collected_;
     }
@@ -331,12 +340,39 @@ class Daemon {
   }
 
   void scrub() {
+    const log::JobScope scope(log::new_job("scrub"));
     bool failed = false;
     do {
       const auto done = scrubber_->step(config()->store->scrub.every);
       if (!done && !std::exchange(failed, true)) log::error("scrub: {}", done.error().describe());
       if (done) failed = false;
     } while (sleep_for(stop_, kScrubStep));
+  }
+
+  // Removes snapshots of ours that no policy needs any more.
+  void tidy_sources() {
+    SourceBook book(source_book_file(*config()));
+    std::shared_ptr<CephCluster> cluster;
+    auto next = clock_.uptime();
+    bool failed = false;
+    do {
+      if (clock_.uptime() < next) continue;
+      const ConfigPtr now = config();
+      next = clock_.uptime() + std::min(now->snapshots.orphans_after / 4 + kMinTidyStep, kTidyStep);
+      const auto connect = [&]() -> Result<std::shared_ptr<CephCluster>> {
+        if (!cluster) {
+          TM_TRY(cluster, CephCluster::connect(ceph_config(now->ceph)));
+        }
+        return cluster;
+      };
+      const auto wanted = [&](const std::string& asset, const std::string& to) {
+        return scheduler_->wants(asset, to);
+      };
+      const auto swept = sweep_orphans(book, *now, clock_, wanted, connect);
+      if (!swept && !std::exchange(failed, true))
+        log::error("snapshots that nobody needs: {}", swept.error().describe());
+      if (swept) failed = false;
+    } while (sleep_for(stop_, kStep));
   }
 
   // What is whole in a damaged pack need not be sent again, where we can read it.
@@ -351,11 +387,20 @@ class Daemon {
 
   void measure_space() {
     const auto space = service_->backend().space();
+    std::optional<Timestamp> full;
+    if (space && *space) {
+      const std::uint64_t total = (*space)->total_bytes;
+      const auto kept = usage_.add({clock_.now(), total - std::min(total, (*space)->free_bytes)});
+      if (!kept) log::warn("the store's usage is not remembered: {}", kept.error().message());
+      full = full_at(usage_.samples(), total);
+    }
     const std::lock_guard lock(store_mutex_);
     space_ = space ? *space : std::nullopt;
+    full_at_ = full;
   }
 
   void collect(const CollectConfig& gc) {
+    const log::JobScope scope(log::new_job("gc"));
     CollectRequest request;
     request.grace = gc.grace;
     request.stop = stop_;
@@ -373,8 +418,15 @@ class Daemon {
   }
 
   Status apply_retention() {
+    const log::JobScope scope(log::new_job("retention"));
     TM_DO(service_->check_clock());
     TM_TRY(auto rows, service_->points("", ""));
+    std::uint64_t logical = 0;
+    for (const PointRow& row : rows) logical += row.point.record.size_bytes;
+    {
+      const std::lock_guard lock(store_mutex_);
+      logical_bytes_ = logical;
+    }
     for (const PlannedPoint& point : plan_retention(std::move(rows), clock_.now())) {
       if (point.decision.keep() || stop_.stop_requested()) continue;
       const PointRecord& record = point.row.point.record;
@@ -393,6 +445,7 @@ class Daemon {
   const ReloadRequests reloads_;
   const std::stop_token stop_;
   const Timestamp since_;
+  UsageHistory usage_;  // of the thread that keeps the store
   Fd state_lock_;
 
   // Of the thread that supervises.
@@ -403,7 +456,9 @@ class Daemon {
   StoreService* service_ = nullptr;  // own_.store
   std::unique_ptr<Scrubber> scrubber_;
   std::mutex store_mutex_;
-  std::optional<BackendSpace> space_;  // guarded by store_mutex_, as are the next two
+  std::optional<BackendSpace> space_;  // guarded by store_mutex_, as is the rest
+  std::optional<Timestamp> full_at_;
+  std::uint64_t logical_bytes_ = 0;
   std::optional<Timestamp> collected_at_;
   CollectReport collected_;
 

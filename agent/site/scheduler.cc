@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/log_context.h"
 #include "base/queue.h"
 
 namespace tidemark {
@@ -91,6 +92,7 @@ void Scheduler::adopt_config() {
   next_discovery_.clear();
   store_again_.clear();
   problems_.clear();
+  discovered_.clear();
   std::erase_if(entries_, [&](const auto& entry) {
     return !plan_.config->policies.contains(entry.first.first) && !entry.second.progress;
   });
@@ -129,6 +131,7 @@ void Scheduler::merge(const std::string& policy, const std::vector<BackupJob>& j
   const PolicyConfig& rules = plan_.config->policies.at(policy);
   const std::lock_guard lock(mutex_);
   problems_.erase("policy " + policy);
+  discovered_.insert(policy);
   std::map<Key, Entry> old;
   for (auto it = entries_.lower_bound({policy, ""});
        it != entries_.end() && it->first.first == policy;)
@@ -249,6 +252,7 @@ void Scheduler::start(const Key& key, Entry& entry) {
 
 void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& runner,
                            BackupProgress& progress) {
+  const log::JobScope scope(log::new_job("backup"));
   // What is due may have been taken by hand since the last look.
   const auto due = runner.is_due(job);
   std::optional<Result<BackupReport>> report;
@@ -288,6 +292,16 @@ void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& r
   entry.counters.changed_bytes += record.changed_bytes;
   entry.counters.shipped_bytes += record.shipped_bytes;
   entry.counters.last_duration_ms = record.duration_ms;
+}
+
+std::optional<bool> Scheduler::wants(const std::string& asset, const std::string& to) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, entry] : entries_)
+    if (key.second == asset && entry.job.to == to) return true;
+  // One that was just taken up has not been looked at either.
+  for (const auto& [name, policy] : next_.config->policies)
+    if (policy.to == to && !discovered_.contains(name)) return std::nullopt;
+  return false;
 }
 
 void Scheduler::add_to(SiteStatus& status) const {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -35,6 +36,9 @@ class Scheduler {
   void run();
   // Backups under way end as they began. Safe from any thread, as is add_to().
   void configure(std::shared_ptr<const Config> config);
+  // Whether a policy sends points of the asset to that store; nothing as long as its policies were
+  // not all looked at. Safe from any thread.
+  std::optional<bool> wants(const std::string& asset, const std::string& to) const;
   // Adds the assets of this site, what waits, and what could not be found out.
   void add_to(SiteStatus& status) const;
 
@@ -88,6 +92,7 @@ class Scheduler {
   Plan next_;                                    // guarded by mutex_
   std::map<Key, Entry> entries_;                 // guarded by mutex_
   std::map<std::string, std::string> problems_;  // guarded by mutex_; by what they are about
+  std::set<std::string> discovered_;             // guarded by mutex_; policies of plan_
   std::uint64_t waiting_ = 0;                    // guarded by mutex_
   std::vector<Runner> idle_runners_;             // guarded by mutex_; of next_
   std::list<Thread> threads_;                    // added and removed by run() only

@@ -68,6 +68,8 @@ json store_json(const StoreStatus& store) {
               {"plain_bytes", store.stats.plain_bytes},
               {"total_bytes", nullptr},
               {"free_bytes", nullptr},
+              {"full_at", optional_time(store.full_at)},
+              {"logical_bytes", store.logical_bytes},
               {"collected_at", optional_time(store.collected_at)},
               {"damaged_packs", store.damaged_packs},
               {"scrub", nullptr}};
@@ -192,6 +194,21 @@ void write_store(const StoreStatus& store, MetricsWriter& out) {
   gauge("tidemark_store_pack_bytes", "Bytes of all packs.", store.stats.pack_bytes);
   gauge("tidemark_store_plain_bytes", "Bytes of all different chunks before compression.",
         store.stats.plain_bytes);
+  gauge("tidemark_store_logical_bytes",
+        "Bytes of all points, as if each were a full copy; counted every hour.",
+        store.logical_bytes);
+  const auto ratio = [&](std::string_view name, std::string_view help, std::uint64_t of,
+                         std::uint64_t to) {
+    if (of > 0 && to > 0) gauge(name, help, static_cast<double>(of) / static_cast<double>(to));
+  };
+  ratio("tidemark_store_dedup_ratio", "Bytes of all points to those of all different chunks.",
+        store.logical_bytes, store.stats.plain_bytes);
+  ratio("tidemark_store_compression_ratio", "Bytes of all different chunks to those of all packs.",
+        store.stats.plain_bytes, store.stats.pack_bytes);
+  if (store.full_at)
+    gauge("tidemark_store_full_timestamp_seconds",
+          "When the store is full, if it goes on as in the last two weeks.",
+          seconds(*store.full_at));
   if (store.space) {
     gauge("tidemark_store_capacity_bytes", "Size of the medium that the store lies on.",
           store.space->total_bytes);

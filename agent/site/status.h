@@ -63,6 +63,8 @@ struct AssetStatus {
 struct StoreStatus {
   CatalogStats stats;
   std::optional<BackendSpace> space;
+  std::optional<Timestamp> full_at;  // as far as the last two weeks tell
+  std::uint64_t logical_bytes = 0;   // of all points, as if each were a full copy; hourly
   std::optional<Timestamp> collected_at;  // the last collection of this agent
   CollectReport collected;
   std::uint64_t damaged_packs = 0;

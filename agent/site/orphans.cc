@@ -1,0 +1,82 @@
+#include "agent/site/orphans.h"
+
+#include <algorithm>
+#include <set>
+
+#include "agent/backup/source_snapshots.h"
+#include "agent/site/asset_lock.h"
+#include "base/log.h"
+
+namespace tidemark {
+namespace {
+
+// True where nothing of ours for that store is left on the image.
+Result<bool> remove_from(const SourceEntry& entry, const Config& config,
+                         const std::shared_ptr<CephCluster>& cluster) {
+  TM_TRY(const AssetName asset, AssetName::parse(entry.asset));
+  if (asset.kind() != AssetName::Kind::rbd) return true;
+  auto lock = lock_asset(config, asset, entry.to);
+  if (!lock && lock.error().code() == ErrorCode::refused) return false;
+  if (!lock) return std::move(lock).error();
+  auto image = RbdImage::open_read_write(cluster, asset.rbd());
+  if (!image && image.error().code() == ErrorCode::not_found) return true;
+  if (!image) return std::move(image).error();
+  remove_our_snapshots(**image, entry.store, {});
+  TM_TRY(const auto left, (*image)->snapshots());
+  return our_snapshots(left, entry.store).empty();
+}
+
+}  // namespace
+
+Result<OrphanSweep> sweep_orphans(
+    SourceBook& book, const Config& config, Clock& clock,
+    const std::function<std::optional<bool>(const std::string& asset, const std::string& to)>&
+        wanted,
+    const std::function<Result<std::shared_ptr<CephCluster>>()>& cluster) {
+  using Place = std::pair<std::string, StoreId>;
+  OrphanSweep sweep;
+  TM_TRY(const auto entries, book.entries());
+  // A store may have had two names: what one of them needs is needed.
+  std::set<Place> needed, unknown;
+  for (const SourceEntry& entry : entries) {
+    const std::optional<bool> use = entry.superseded ? false : wanted(entry.asset, entry.to);
+    if (use.value_or(false)) needed.emplace(entry.asset, entry.store);
+    if (!use) unknown.emplace(entry.asset, entry.store);
+  }
+  const Timestamp now = clock.now();
+  std::vector<SourceEntry> over;
+  TM_DO(book.update([&](SourceEntry& entry) {
+    const Place place(entry.asset, entry.store);
+    if (needed.contains(place)) {
+      entry.unwanted_since.reset();
+      return true;
+    }
+    if (unknown.contains(place)) return true;
+    // Of a time that is to come, the wait begins now.
+    if (!entry.unwanted_since || *entry.unwanted_since > now) entry.unwanted_since = now;
+    ++sweep.unwanted;
+    if (now - *entry.unwanted_since >= config.snapshots.orphans_after) over.push_back(entry);
+    return true;
+  }));
+  if (over.empty()) return sweep;
+  TM_TRY(const auto connected, cluster());
+  for (const SourceEntry& entry : over) {
+    const auto gone = remove_from(entry, config, connected);
+    if (!gone) {
+      log::warn("{}: snapshots for store {} are not removed: {}", entry.asset, entry.to,
+                gone.error().message());
+      continue;
+    }
+    if (!*gone) continue;
+    log::info("{}: no policy sends it to store {} any more; our snapshots for it are gone",
+              entry.asset, entry.to);
+    ++sweep.removed;
+    --sweep.unwanted;
+    TM_DO(book.update([&](const SourceEntry& other) {
+      return other.asset != entry.asset || other.store != entry.store;
+    }));
+  }
+  return sweep;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,110 @@
+#include "agent/site/source_book.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "agent/service/point_json.h"
+#include "base/files.h"
+#include "base/log.h"
+
+namespace tidemark {
+namespace {
+
+using json = nlohmann::json;
+
+constexpr int kVersion = 1;
+constexpr std::uint64_t kBytesMax = 64 * kMiB;
+// Whoever holds the lock reads and writes a small file.
+constexpr int kLockTries = 200;
+constexpr std::chrono::milliseconds kLockStep{50};
+
+std::optional<SourceEntry> entry_of(const json& from) {
+  const auto text = [&](const char* key) {
+    return from.is_object() && from.contains(key) && from[key].is_string()
+               ? from[key].get<std::string>()
+               : std::string();
+  };
+  const auto store = StoreId::from_hex(text("store"));
+  SourceEntry entry{text("asset"), store.value_or(StoreId()), text("to")};
+  if (!store || entry.asset.empty()) return std::nullopt;
+  entry.superseded = from.value("superseded", json()) == true;
+  if (const std::string since = text("unwanted_since"); !since.empty()) {
+    const auto time = parse_time(since, {});
+    if (!time) return std::nullopt;
+    entry.unwanted_since = *time;
+  }
+  return entry;
+}
+
+json json_of(const SourceEntry& entry) {
+  json out = {{"asset", entry.asset}, {"store", entry.store.hex()}, {"to", entry.to}};
+  if (entry.superseded) out["superseded"] = true;
+  if (entry.unwanted_since) out["unwanted_since"] = format_time(*entry.unwanted_since);
+  return out;
+}
+
+}  // namespace
+
+Result<std::vector<SourceEntry>> SourceBook::read() const {
+  std::vector<SourceEntry> out;
+  const auto bytes = read_file(file_, kBytesMax);
+  if (!bytes && bytes.error().code() == ErrorCode::not_found) return out;
+  if (!bytes) return bytes.error();
+  const auto document = parse_json(as_text(*bytes));
+  const bool known = document && document->is_object() &&
+                     document->value("version", json()) == kVersion &&
+                     document->contains("sources") && (*document)["sources"].is_array();
+  if (!known) {
+    log::warn("{} cannot be understood: snapshots of policies that are gone are not tidied up",
+              file_.string());
+    return out;
+  }
+  for (const json& item : (*document)["sources"])
+    if (auto entry = entry_of(item); entry) out.push_back(*std::move(entry));
+  return out;
+}
+
+Result<std::vector<SourceEntry>> SourceBook::entries() const { return read(); }
+
+Status SourceBook::change(const std::function<void(std::vector<SourceEntry>&)>& edit) {
+  std::error_code failed;
+  std::filesystem::create_directories(file_.parent_path(), failed);
+  const std::filesystem::path lock_path = file_.string() + ".lock";
+  auto lock = lock_file(lock_path);
+  for (int i = 0; i < kLockTries && !lock && lock.error().code() == ErrorCode::refused; ++i) {
+    std::this_thread::sleep_for(kLockStep);
+    lock = lock_file(lock_path);
+  }
+  if (!lock) return std::move(lock).error();
+  TM_TRY(const auto before, read());
+  auto after = before;
+  edit(after);
+  if (after == before) return {};
+  json items = json::array();
+  for (const SourceEntry& entry : after) items.push_back(json_of(entry));
+  const json document = {{"version", kVersion}, {"sources", std::move(items)}};
+  return write_file_durably(file_, as_bytes(document.dump() + "\n"));
+}
+
+Status SourceBook::note(const std::string& asset, const StoreId& store, const std::string& to) {
+  return change([&](std::vector<SourceEntry>& entries) {
+    bool known = false;
+    for (SourceEntry& entry : entries) {
+      if (entry.asset != asset || entry.to != to) continue;
+      const bool same = entry.store == store;
+      entry.superseded = !same;
+      if (same) entry.unwanted_since.reset();
+      known = known || same;
+    }
+    if (!known) entries.push_back({asset, store, to});
+  });
+}
+
+Status SourceBook::update(const std::function<bool(SourceEntry&)>& keep) {
+  return change([&](std::vector<SourceEntry>& entries) {
+    std::erase_if(entries, [&](SourceEntry& entry) { return !keep(entry); });
+  });
+}
+
+}  // namespace tidemark
