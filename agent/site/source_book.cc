@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "agent/service/point_json.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/queue.h"
 
 namespace tidemark {
 namespace {
@@ -73,7 +73,7 @@ Status SourceBook::change(const std::function<void(std::vector<SourceEntry>&)>& 
   const std::filesystem::path lock_path = file_.string() + ".lock";
   auto lock = lock_file(lock_path);
   for (int i = 0; i < kLockTries && !lock && lock.error().code() == ErrorCode::refused; ++i) {
-    std::this_thread::sleep_for(kLockStep);
+    sleep_for({}, kLockStep);
     lock = lock_file(lock_path);
   }
   if (!lock) return std::move(lock).error();
