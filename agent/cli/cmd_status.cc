@@ -152,6 +152,23 @@ std::string work_of(const json& asset) {
                                        : "";
 }
 
+// Those that nobody has acknowledged, one line each.
+void print_events(const json& status) {
+  std::size_t known = 0;
+  for (const json& event : status.value("events", json::array())) {
+    if (!event.is_object() || event.value("acknowledged_at", json()).is_string()) {
+      ++known;
+      continue;
+    }
+    const auto text = [&](const char* key) { return text_of(event.value(key, json())); };
+    std::string what = text("kind");
+    if (!text("subject").empty()) what += " of " + text("subject");
+    std::printf("!! %s %s, %s since %s: %s\n", text("severity").c_str(), text("id").c_str(),
+                what.c_str(), text("since").substr(0, 19).c_str(), text("message").c_str());
+  }
+  if (known > 0) std::printf("%zu events are acknowledged ('tidemark events')\n", known);
+}
+
 void print_status(const json& status) {
   std::printf("site %s, %s, %s\n", text_of(status["site"]).c_str(),
               text_of(status["time"]).substr(0, 19).c_str(),
@@ -165,6 +182,7 @@ void print_status(const json& status) {
       std::printf(", %s free", format_bytes(store["free_bytes"].get<std::uint64_t>()).c_str());
     std::printf("\n");
   }
+  print_events(status);
   std::vector<std::vector<std::string>> table = {
       {"ASSET", "POLICY", "TO", "NEWEST POINT", "OBJECTIVE", "STATE", "WORK"}};
   for (const json& asset : status["assets"]) {

@@ -82,6 +82,7 @@ int run(int argc, char** argv) {
   add_gc_command(app, command);
   add_backup_command(app, command);
   add_status_command(app, command);
+  add_events_command(app, command);
   add_points_commands(app, command);
   add_restore_command(app, command);
   add_verify_command(app, command);

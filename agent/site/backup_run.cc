@@ -5,9 +5,9 @@
 #include "agent/retention/keep.h"
 #include "agent/schedule/due.h"
 #include "agent/site/asset_lock.h"
+#include "agent/site/hook_run.h"
 #include "agent/site/s3_access.h"
 #include "base/log.h"
-#include "base/program.h"
 #include "base/text.h"
 
 namespace tidemark {
@@ -166,38 +166,22 @@ std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job)
   return labels;
 }
 
-Status BackupRunner::run_hook(const HookConfig& hook, std::string_view phase,
-                              const BackupJob& job) const {
-  const std::string what =
-      "hook '" + std::string(phase) + "' of policy " + job.policy + " for " + job.asset.text();
-  // What is frozen must thaw, though somebody wants us to stop.
-  const auto done = run_program(hook.command,
-                                {{"TIDEMARK_SITE", config_.site},
-                                 {"TIDEMARK_POLICY", job.policy},
-                                 {"TIDEMARK_ASSET", job.asset.text()},
-                                 {"TIDEMARK_PHASE", std::string(phase)}},
-                                hook.timeout, phase == "after" ? std::stop_token() : stop_);
-  if (done && done->exit_code == 0 && !done->timed_out) return {};
-  std::string why = done ? "exit code " + std::to_string(done->exit_code) : done.error().message();
-  if (done && done->timed_out) why = "it took longer than " + format_duration(hook.timeout);
-  if (done && !done->output.empty()) why += ": " + done->output;
-  if (hook.on_failure == HookConfig::OnFailure::go_on && (done || !stop_.stop_requested())) {
-    log::warn("{} failed, the point is taken all the same: {}", what, why);
-    return {};
-  }
-  log::error("{} failed: {}", what, why);
-  return Error(done ? ErrorCode::refused : done.error().code(), what + " failed: " + why);
-}
-
 PointHooks BackupRunner::hooks_of(const BackupJob& job) const {
   PointHooks hooks;
   const auto policy = config_.policies.find(job.policy);
   if (policy == config_.policies.end()) return hooks;
   const HooksConfig& configured = policy->second.hooks;
+  const HookContext context{config_.site, job.policy, job.asset.text(), {}};
+  const auto call = [context](const HookConfig& hook, std::string phase, std::stop_token stop) {
+    HookContext now = context;
+    now.phase = std::move(phase);
+    return run_hook(hook, now, std::move(stop));
+  };
   if (configured.before)
-    hooks.before = [this, job, &configured] { return run_hook(*configured.before, "before", job); };
+    hooks.before = [this, call, &configured] { return call(*configured.before, "before", stop_); };
+  // What is frozen must thaw, though somebody wants us to stop.
   if (configured.after)
-    hooks.after = [this, job, &configured] { return run_hook(*configured.after, "after", job); };
+    hooks.after = [call, &configured] { return call(*configured.after, "after", {}); };
   return hooks;
 }
 

@@ -84,7 +84,6 @@ class BackupRunner {
                     std::set<AssetName>& assets);
   Status add_buckets(const PolicyConfig& policy, std::set<AssetName>& assets);
   std::map<std::string, std::string> labels_of(const BackupJob& job) const;
-  Status run_hook(const HookConfig& hook, std::string_view phase, const BackupJob& job) const;
   PointHooks hooks_of(const BackupJob& job) const;
   Result<BackupReport> run_volume(const BackupJob& job, BackupProgress* progress, bool full);
   Result<BackupReport> run_bucket(const BackupJob& job, BackupProgress* progress, bool full);

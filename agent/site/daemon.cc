@@ -8,10 +8,13 @@
 #include "agent/retention/points.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
+#include "agent/site/events.h"
+#include "agent/site/norm.h"
 #include "agent/site/orphans.h"
 #include "agent/site/scheduler.h"
 #include "agent/site/status.h"
 #include "agent/site/usage.h"
+#include "agent/site/webhook.h"
 #include "agent/verify/repair.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -89,7 +92,10 @@ class Daemon {
         reloads_(std::move(reloads)),
         stop_(std::move(stop)),
         since_(clock.now()),
-        usage_(config_->state / "usage.json") {}
+        usage_(config_->state / "usage.json"),
+        events_(config_->state),
+        webhook_(events_, [this] { return this->config(); }, stop_),
+        norms_(config_->state / "norms.json") {}
 
   Status run() {
     const ConfigPtr config = this->config();
@@ -98,6 +104,9 @@ class Daemon {
     TM_DO(lock_state(*config));
     TM_DO(open_store(*config));
     scheduler_ = std::make_unique<Scheduler>(config, clock_, own_.store ? &own_ : nullptr, stop_);
+    scheduler_->on_point([this](const BackupJob& job, const BackupReport& report,
+                                std::optional<Timestamp> before) { judge(job, report, before); });
+    events_.open();
     TM_DO(serve(*config));
     ::sd_notify(0, "READY=1");
     log::info("site {} is ready{}", config->site,
@@ -107,6 +116,7 @@ class Daemon {
       std::jthread keeping, scrubbing;
       if (service_ != nullptr) keeping = std::jthread([this] { keep_store(); });
       if (service_ != nullptr) scrubbing = std::jthread([this] { scrub(); });
+      const std::jthread telling([this] { webhook_.run(); });
       const std::jthread tidying([this] { tidy_sources(); });
       supervise();
       ::sd_notify(0, "STOPPING=1");
@@ -270,6 +280,7 @@ class Daemon {
     status.agent_since = since_;
     scheduler_->add_to(status);
     if (service_ != nullptr) add_store(status);
+    add_events(status);
     if (config->tls)
       if (const auto end = certificate_expiry(config->tls->cert); end)
         status.certificate_end = *end;
@@ -299,12 +310,47 @@ class Daemon {
       store.logical_bytes = logical_bytes_;
       store.collected_at = collected_at_;
       store.collected = collected_;
+      store.collect_error = collect_error_;
     }
     status.store = store;
   }
 
+  void look_for_events(SiteStatus& now) {
+    const auto kept = events_.update(conditions_of(now, config()->events), now.time);
+    if (!kept && !std::exchange(events_failed_, true))
+      log::error("events: {}", kept.error().describe());
+    if (kept) events_failed_ = false;
+    add_events(now);
+  }
+
+  void add_events(SiteStatus& status) const {
+    status.events = events_.events();
+    std::erase_if(status.events, [](const Event& event) { return event.over.has_value(); });
+    status.webhook_failures = webhook_.failures();
+  }
+
+  // Whether the point is far from what is usual. The first one, and one that was captured as a
+  // whole, say nothing of what changed.
+  void judge(const BackupJob& job, const BackupReport& report, std::optional<Timestamp> before) {
+    const PointRecord& record = report.point.point.record;
+    if (report.mode != "incremental" || !before || record.time <= *before) return;
+    PointNorm norm{record.size_bytes, record.changed_bytes, record.shipped_bytes, 0};
+    const auto passed = std::chrono::duration_cast<std::chrono::seconds>(record.time - *before);
+    norm.seconds = static_cast<std::uint64_t>(std::max<std::int64_t>(passed.count(), 1));
+    const auto words = norms_.add(job.asset.text(), job.to, norm);
+    if (!words)
+      log::warn("what is usual of {} is not remembered: {}", job.asset.text(),
+                words.error().message());
+    if (words && !words->empty())
+      events_.raise({"unusual_change", job.asset.text() + " to " + job.to, Severity::critical,
+                     *words + " (point " + record.id.hex().substr(0, 12) + ")",
+                     {}},
+                    clock_.now());
+  }
+
   void write_status() {
-    const SiteStatus now = status();
+    SiteStatus now = status();
+    look_for_events(now);
     const auto written = replace_file(
         status_file(*config()),
         as_bytes(status_json(now).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
@@ -405,6 +451,10 @@ class Daemon {
     request.grace = gc.grace;
     request.stop = stop_;
     const auto done = service_->collect(request);
+    {
+      const std::lock_guard lock(store_mutex_);
+      collect_error_ = done ? std::string() : done.error().message();
+    }
     if (!done) {
       log::error("{}", done.error().describe());
       return;
@@ -446,11 +496,14 @@ class Daemon {
   const std::stop_token stop_;
   const Timestamp since_;
   UsageHistory usage_;  // of the thread that keeps the store
+  EventLog events_;
+  Webhook webhook_;
+  NormBook norms_;
   Fd state_lock_;
 
   // Of the thread that supervises.
   FileStamp config_stamp_;
-  bool status_failed_ = false;
+  bool status_failed_ = false, events_failed_ = false;
 
   StoreAccess own_;
   StoreService* service_ = nullptr;  // own_.store
@@ -461,6 +514,7 @@ class Daemon {
   std::uint64_t logical_bytes_ = 0;
   std::optional<Timestamp> collected_at_;
   CollectReport collected_;
+  std::string collect_error_;
 
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StoreApi> api_;

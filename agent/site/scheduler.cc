@@ -264,6 +264,7 @@ void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& r
     log_point(job, **report);
   else if (report)
     log::error("policy {}: {}", key.first, report->error().describe());
+  if (report && *report && on_point_) on_point_(job, **report, newest_time(key));
 
   const std::lock_guard lock(mutex_);
   const auto it = entries_.find(key);
@@ -278,6 +279,7 @@ void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& r
         clock_.uptime() + std::min(entry.schedule.every.value_or(kLookAgain), kLookAgain);
     if (error.code() == ErrorCode::cancelled) return;
     ++entry.counters.failures;
+    ++entry.failures_in_a_row;
     entry.last_error = error.message();
     entry.failed_at = clock_.now();
     return;
@@ -287,11 +289,19 @@ void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& r
   entry.looked = clock_.uptime();
   entry.last_error.clear();
   entry.failed_at.reset();
+  entry.failures_in_a_row = 0;
   ++entry.counters.points;
   entry.counters.read_bytes += (*report)->read_bytes;
   entry.counters.changed_bytes += record.changed_bytes;
   entry.counters.shipped_bytes += record.shipped_bytes;
   entry.counters.last_duration_ms = record.duration_ms;
+}
+
+std::optional<Timestamp> Scheduler::newest_time(const Key& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = entries_.find(key);
+  if (it == entries_.end() || !it->second.newest) return std::nullopt;
+  return it->second.newest->time;
 }
 
 std::optional<bool> Scheduler::wants(const std::string& asset, const std::string& to) const {
@@ -327,6 +337,7 @@ void Scheduler::add_to(SiteStatus& status) const {
     }
     asset.last_error = entry.last_error;
     asset.failed_at = entry.failed_at;
+    asset.failures_in_a_row = entry.failures_in_a_row;
     asset.counters = entry.counters;
     status.assets.push_back(std::move(asset));
   }

@@ -31,6 +31,12 @@ class Scheduler {
   Scheduler(std::shared_ptr<const Config> config, Clock& clock, StoreAccess* own_store,
             std::stop_token stop);
 
+  // Called after each point with the time of the one before it, on the backup's thread. To be set
+  // before run().
+  using OnPoint = std::function<void(const BackupJob&, const BackupReport&,
+                                     std::optional<Timestamp> before)>;
+  void on_point(OnPoint call) { on_point_ = std::move(call); }
+
   // Until `stop` is requested and the last backup has ended: backups under way are cancelled, what
   // they have sent is not sent again by the next.
   void run();
@@ -57,6 +63,7 @@ class Scheduler {
     Timestamp since;
     std::string last_error;
     std::optional<Timestamp> failed_at;
+    std::uint64_t failures_in_a_row = 0;
     BackupCounters counters;
   };
   struct Plan {
@@ -79,6 +86,7 @@ class Scheduler {
   void start(const Key& key, Entry& entry);
   void run_backup(const Key& key, const BackupJob& job, BackupRunner& runner,
                   BackupProgress& progress);
+  std::optional<Timestamp> newest_time(const Key& key) const;
   // A runner refers to its plan's configuration.
   Runner make_runner(const Plan& plan) const;
   Runner take_runner(const Plan& plan);
@@ -87,6 +95,7 @@ class Scheduler {
   Clock& clock_;
   StoreAccess* const own_store_;
   const std::stop_token stop_;
+  OnPoint on_point_;
 
   mutable std::mutex mutex_;
   Plan next_;                                    // guarded by mutex_

@@ -58,7 +58,14 @@ json asset_json(const AssetStatus& asset, Timestamp now) {
           {"next_due", optional_time(asset.next_due)},
           {"running", asset.running ? running_json(*asset.running, now) : json(nullptr)},
           {"last_error", optional_text(asset.last_error)},
-          {"failed_at", optional_time(asset.failed_at)}};
+          {"failed_at", optional_time(asset.failed_at)},
+          {"failures_in_a_row", asset.failures_in_a_row}};
+}
+
+json events_json(const SiteStatus& status) {
+  json out = json::array();
+  for (const Event& event : status.events) out.push_back(event_json(event, status.site));
+  return out;
 }
 
 json store_json(const StoreStatus& store) {
@@ -237,6 +244,19 @@ void write_store(const StoreStatus& store, MetricsWriter& out) {
         store.collected.bytes_waiting);
 }
 
+void write_events(const SiteStatus& status, MetricsWriter& out) {
+  out.head("tidemark_events_open", "gauge",
+           "Events that need a person and that nobody has acknowledged.");
+  for (const Severity severity : {Severity::critical, Severity::warning})
+    out.sample("{severity=\"" + std::string(name_of(severity)) + "\"}",
+               static_cast<std::uint64_t>(std::ranges::count_if(
+                   status.events, [&](const Event& event) {
+                     return event.alarms() && event.severity == severity;
+                   })));
+  out.head("tidemark_webhook_failures_total", "counter", "Events that the webhook did not take.");
+  out.sample("", status.webhook_failures);
+}
+
 }  // namespace
 
 std::optional<Duration> AssetStatus::age(Timestamp now) const {
@@ -292,6 +312,7 @@ nlohmann::json status_json(const SiteStatus& status) {
           {"certificate_end", optional_time(status.certificate_end)},
           {"store", status.store ? store_json(*status.store) : json(nullptr)},
           {"problems", status.problems},
+          {"events", events_json(status)},
           {"assets", std::move(assets)}};
 }
 
@@ -306,6 +327,7 @@ std::string metrics_text(const SiteStatus& status) {
   out.head("tidemark_problems", "gauge",
            "What the agent could not find out; its status says what.");
   out.sample("", std::uint64_t{status.problems.size()});
+  write_events(status, out);
   if (status.store) write_store(*status.store, out);
   if (status.certificate_end) {
     out.head("tidemark_certificate_end_timestamp_seconds", "gauge",

@@ -13,6 +13,7 @@
 
 #include "agent/service/point_store.h"
 #include "agent/service/scrub.h"
+#include "agent/site/events.h"
 #include "base/clock.h"
 #include "config/config.h"
 #include "store/backend.h"
@@ -49,6 +50,7 @@ struct AssetStatus {
   std::optional<RunningBackup> running;
   std::string last_error;  // of the last try; empty where it went well
   std::optional<Timestamp> failed_at;
+  std::uint64_t failures_in_a_row = 0;
   BackupCounters counters;
 
   // Zero where the newest point is of the future.
@@ -67,6 +69,7 @@ struct StoreStatus {
   std::uint64_t logical_bytes = 0;   // of all points, as if each were a full copy; hourly
   std::optional<Timestamp> collected_at;  // the last collection of this agent
   CollectReport collected;
+  std::string collect_error;  // of the last try; empty where it went well
   std::uint64_t damaged_packs = 0;
   std::optional<ScrubStatus> scrub;
   Duration scrub_period{};
@@ -81,6 +84,8 @@ struct SiteStatus {
   std::vector<std::string> problems;     // what could not be found out, in words
   std::optional<StoreStatus> store;      // served here
   std::optional<Timestamp> certificate_end;
+  std::vector<Event> events;           // that are not over, oldest first
+  std::uint64_t webhook_failures = 0;  // since the agent's start
 };
 
 // The point as a status has it.

@@ -1,11 +1,14 @@
 """The agent as a daemon: schedules, its status and metrics, changes of its configuration, restarts."""
 
 import datetime
+import http.server
 import json
 import os
 import re
 import signal
+import ssl
 import subprocess
+import threading
 import time
 
 import rbd
@@ -313,6 +316,89 @@ echo "$TIDEMARK_PHASE $TIDEMARK_ASSET $TIDEMARK_POLICY $(rbd --conf {self.a.conf
         self.tokyo.write_config(plain)
         self.backup()
         self.assert_good_store()
+
+    def receiver(self, tls=False):
+        """A server that keeps what it is sent: a list of (path, headers, document); and its URL."""
+        got = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                got.append((self.path, dict(self.headers), json.loads(body)))
+                self.send_response(Handler.status)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+        Handler.status = 204
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(f"{self.pair.pki}/osaka.crt", f"{self.pair.pki}/osaka.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return got, Handler, f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
+
+    def test_hooks_over_http(self):
+        self.create(mib=4)
+        got, handler, url = self.receiver()
+        self.tokyo.edit_config("    to: osaka\n", f"""    to: osaka
+    hooks:
+      before: {{ http: {{ url: "{url}/freeze?x=1" }}, timeout: 3s }}
+      after: {{ http: {{ url: "{url}/thaw" }}, timeout: 3s }}
+""")
+        self.backup()
+        what = {"site": "tokyo", "policy": "all", "asset": "rbd/rbd/vol"}
+        self.assertEqual([(path, body) for path, _, body in got],
+                         [("/freeze?x=1", {**what, "phase": "before"}), ("/thaw", {**what, "phase": "after"})])
+        handler.status = 500
+        failed = self.tokyo.run("backup", "rbd/rbd/vol", code=None)
+        self.assertEqual(failed.returncode, 5)
+        self.assertIn("the answer is 500", failed.errors)
+        self.assertEqual([path for path, _, _ in got[2:]], ["/freeze?x=1", "/thaw"])
+        self.assertEqual(len(self.points()), 1)
+
+    def test_what_needs_a_person_is_told_once(self):
+        self.create(mib=4)
+        got, handler, url = self.receiver(tls=True)
+        token = os.path.join(self.dir, "token")
+        with open(token, "w") as f:
+            f.write("t0ken")
+        handler.status = 503  # at first it takes nothing
+        self.tokyo.edit_config("policies:\n", f"""events:
+  webhook: {{ url: "{url}/x", token_file: {token}, ca_file: {self.pair.pki}/ca.crt }}
+policies:
+""")
+        self.tokyo.edit_config("    to: osaka\n",
+                               "    to: osaka\n    hooks: { before: { command: [ /bin/false ] } }\n")
+        self.tokyo.start_agent()
+
+        def events():
+            return {event["kind"]: event for event in self.tokyo.json("events")["events"]}
+        self.wait_for("events", lambda: {"backup_failing", "objective_missed"} <= set(events()))
+        missed = events()["objective_missed"]
+        self.assertEqual((missed["subject"], missed["severity"], missed["state"]),
+                         ("rbd/rbd/vol to osaka", "critical", "open"))
+        self.assertIn(f"!! critical {missed['id']}", self.tokyo.run("status", code=None).text)
+        self.wait_for("a try", lambda: got)
+        handler.status = 204
+        del got[:]
+        self.wait_for("both are told", lambda: len(got) >= 2)
+        told = {body["kind"]: (headers, body) for _, headers, body in got}
+        self.assertEqual(told["objective_missed"][1]["id"], missed["id"])
+        self.assertEqual(told["objective_missed"][0]["Authorization"], "Bearer t0ken")
+        # Acknowledged with no agent running; a restart repeats nothing.
+        self.tokyo.stop_agent()
+        self.tokyo.run("events", "ack", missed["id"][:5], "--note", "a drill")
+        self.tokyo.start_agent()
+        self.wait_for("it is acknowledged", lambda: events()["objective_missed"]["acknowledged_at"])
+        self.assertEqual(events()["objective_missed"]["note"], "a drill")
+        self.wait_for("the status says so", lambda: "1 events are acknowledged" in self.tokyo.run("status", code=None).text)
+        time.sleep(3)
+        self.assertEqual(len(got), 2)
+        self.assertEqual(self.tokyo.run("events", "ack", "zz", code=None).returncode, 4)
 
     def test_killed_at_any_moment_it_goes_on(self):
         self.create(mib=16)
