@@ -162,8 +162,11 @@ PointRecord BucketBackup::record_of(const std::optional<PointRow>& parent,
   record.site = options_.site;
   record.asset = asset_;
   if (parent) record.parent = parent->point.record.id;
-  record.set = options_.set;
   record.labels = options_.labels;
+  if (options_.member != nullptr) {
+    record.set = options_.member->set().id();
+    record.labels.merge(options_.member->set().labels());
+  }
   if (captured.unsettled.count > 0)
     record.labels.emplace(kInPartLabel, std::to_string(captured.unsettled.count));
   record.root = captured.root;
@@ -180,6 +183,10 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
                                                       bool incremental,
                                                       const UploadSession& session) {
   HookedMoment moment(options_.hooks);
+  if (options_.member != nullptr && !options_.member->is_past()) {
+    TM_DO(options_.member->ready());
+    TM_DO(options_.member->taken({}));
+  }
   TM_DO(moment.begin());
   TM_TRY(const StoreDescriptor descriptor, store_.descriptor());
   TM_TRY(BucketMeta meta, begin_meta());
@@ -211,7 +218,7 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   report.mode = incremental ? "incremental" : parent ? "full" : "first";
   PointRecord record = record_of(parent, captured, session);
   record.store = descriptor.id;
-  record.time = taken;
+  record.time = options_.member != nullptr ? options_.member->set().time() : taken;
   record.sealed_meta = seal_meta(format_bucket_meta(meta), record.id, keys_);
   TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
   return report;

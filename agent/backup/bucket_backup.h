@@ -20,7 +20,6 @@ namespace tidemark {
 
 struct BucketBackupOptions {
   std::string site;
-  std::string set;
   std::map<std::string, std::string> labels;
   bool full = false;  // read every object again
   // How old the last listing may be where the log of the index is there: what index_log.h says that
@@ -28,6 +27,7 @@ struct BucketBackupOptions {
   std::chrono::microseconds list_every = std::chrono::hours(7 * 24);
   int zstd_level = 1;
   PointHooks hooks;
+  SetMember* member = nullptr;         // of a set that the point is taken with; may be null
   BackupProgress* progress = nullptr;  // may be null
   RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;

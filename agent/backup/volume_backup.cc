@@ -110,7 +110,9 @@ Result<BackupReport> VolumeBackup::run() {
   TM_DO(make_room(*head, descriptor.id, base));
   if (options_.full) base.snapshot.reset();
   auto report = run_with(*head, descriptor, base);
-  if (report || report.error().code() != ErrorCode::corruption || !base.snapshot) return report;
+  const bool again = !report && report.error().code() == ErrorCode::corruption && base.snapshot &&
+                     options_.member == nullptr;
+  if (!again) return report;
   log::error("{}: {}; capturing the whole image", asset_, report.error().message());
   base.snapshot.reset();
   return run_with(*head, descriptor, base);
@@ -144,9 +146,15 @@ Status VolumeBackup::make_room(RbdImage& head, const StoreId& store, const Base&
 // The moment that the point is of.
 Status VolumeBackup::create_snapshot(RbdImage& head, SnapshotInfo& snapshot) {
   HookedMoment moment(options_.hooks);
+  SetMember* const member = options_.member;
+  if (member != nullptr) TM_DO(member->ready());
   TM_DO(moment.begin());
-  TM_TRY(snapshot.id, head.create_snapshot(snapshot.name));
-  const Status ended = moment.end();
+  const auto id = head.create_snapshot(snapshot.name);
+  if (id) snapshot.id = *id;
+  Status ended = id ? Status() : Status(id.error());
+  if (member != nullptr) ended = member->taken(ended);
+  if (!id) return ended;
+  if (ended) ended = moment.end();
   if (!ended) ignore_error(head.remove_snapshot(snapshot.id, snapshot.name), "the next run does");
   return ended;
 }
@@ -164,6 +172,14 @@ Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescripto
     return created.error();
   }
   auto report = capture_and_commit(descriptor, base, session, snapshot);
+  // The moment of a set does not come back: its snapshot is captured as a whole.
+  if (!report && report.error().code() == ErrorCode::corruption && base.snapshot &&
+      options_.member != nullptr) {
+    log::error("{}: {}; capturing the whole image", asset_, report.error().message());
+    Base whole = base;
+    whole.snapshot.reset();
+    report = capture_and_commit(descriptor, whole, session, snapshot);
+  }
   if (report) {
     remove_our_snapshots(head, descriptor.id, {snapshot.id});
     return report;
@@ -205,7 +221,7 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
                                                       const UploadSession& session,
                                                       const SnapshotInfo& snapshot) {
   committing_ = false;
-  const Timestamp taken = clock_.now();
+  const Timestamp taken = options_.member ? options_.member->set().time() : clock_.now();
   TM_TRY(const auto newer, RbdImage::open_snapshot(cluster_, name_, snapshot.id));
   TM_TRY(const CaptureResult captured, capture(*newer, base, session));
   BackupReport report;
@@ -226,8 +242,11 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
   record.site = options_.site;
   record.asset = asset_;
   if (base.parent) record.parent = base.parent->point.record.id;
-  record.set = options_.set;
   record.labels = options_.labels;
+  if (options_.member != nullptr) {
+    record.set = options_.member->set().id();
+    record.labels.merge(options_.member->set().labels());
+  }
   record.time = taken;
   record.root = captured.root;
   record.size_bytes = newer->size();

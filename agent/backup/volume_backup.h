@@ -15,6 +15,7 @@
 
 #include "agent/backup/bucket_meta.h"
 #include "agent/backup/hooks.h"
+#include "agent/backup/set_moment.h"
 #include "agent/backup/volume_capture.h"
 #include "base/clock.h"
 
@@ -22,7 +23,6 @@ namespace tidemark {
 
 struct VolumeBackupOptions {
   std::string site;
-  std::string set;
   std::map<std::string, std::string> labels;
   // Share of the regions that is read again after an incremental capture and held against the new
   // tree: every one at 1, a bounded sample below.
@@ -33,6 +33,7 @@ struct VolumeBackupOptions {
   std::size_t our_snapshots_max = 4, room = 400;
   int zstd_level = 1;
   PointHooks hooks;
+  SetMember* member = nullptr;         // of a set that the point is taken with; may be null
   BackupProgress* progress = nullptr;  // may be null
   RateLimiter* limiter = nullptr;      // of what is sent; may be null
   std::stop_token stop;

@@ -6,13 +6,14 @@
 #include "agent/service/point_json.h"
 #include "agent/site/backup_run.h"
 #include "agent/site/daemon.h"
+#include "agent/site/set_run.h"
 
 namespace tidemark {
 namespace {
 
 struct BackupArguments {
   std::vector<std::string> assets;
-  std::string policy;
+  std::string policy, set;
   bool all = false, full = false;
 };
 
@@ -79,35 +80,100 @@ nlohmann::json report_json(const BackupReport& report) {
   return point;
 }
 
+// What is taken together: those of a policy that says so, all that is named where --set is given,
+// and otherwise each alone.
+struct Batch {
+  std::string set;  // empty: one job, alone
+  std::string policy;
+  std::vector<BackupJob> jobs;
+};
+
+std::vector<Batch> batches_of(const Config& config, const BackupArguments& arguments,
+                              const std::vector<BackupJob>& jobs) {
+  std::vector<Batch> out;
+  if (!arguments.set.empty()) {
+    // One policy's hooks, or none.
+    const bool one = std::ranges::all_of(
+        jobs, [&](const BackupJob& job) { return job.policy == jobs.front().policy; });
+    out.push_back({arguments.set, one ? jobs.front().policy : "", jobs});
+    return out;
+  }
+  const bool by_policy = arguments.assets.empty();
+  for (const BackupJob& job : jobs) {
+    const bool set = by_policy && config.policies.at(job.policy).set;
+    if (set && !out.empty() && out.back().set == job.policy)
+      out.back().jobs.push_back(job);
+    else
+      out.push_back({set ? job.policy : "", job.policy, {job}});
+  }
+  return out;
+}
+
+using Reports = std::vector<Result<BackupReport>>;
+
+Reports run_batch(Command& command, const Config& config, BackupRunner& runner, const Batch& batch,
+                  bool full) {
+  std::vector<std::shared_ptr<BackupProgress>> progress;
+  for (std::size_t i = 0; i < batch.jobs.size(); ++i)
+    progress.push_back(std::make_shared<BackupProgress>());
+  const std::string what = batch.set.empty() ? batch.jobs.front().asset.text() : batch.set;
+  const ProgressDisplay display(what, command.globals.quiet, [&] {
+    BackupProgress all;
+    for (const auto& one : progress) {
+      all.position_bytes += one->position_bytes;
+      all.size_bytes += one->size_bytes;
+      all.read_bytes += one->read_bytes;
+      all.sent_bytes += one->sent_bytes;
+      all.keys_unsettled += one->keys_unsettled;
+    }
+    return ProgressState{all.position_bytes, all.size_bytes, all.read_bytes, note_of(all)};
+  });
+  Reports reports;
+  if (batch.set.empty()) {
+    reports.push_back(runner.run(batch.jobs.front(), progress.front().get(), full));
+    return reports;
+  }
+  std::optional<StoreAccess> own;
+  if (batch.jobs.front().to == config.site) {
+    auto opened = open_own_store(config, command.clock, command.stop.get_token());
+    if (!opened) {
+      reports.assign(batch.jobs.size(), opened.error());
+      return reports;
+    }
+    own = *std::move(opened);
+  }
+  const SetPlan plan{batch.set, batch.policy, batch.jobs, full};
+  return run_set(config, std::make_shared<PolicyLimits>(config, command.clock), command.clock,
+                 own ? &*own : nullptr, plan, progress, command.stop.get_token());
+}
+
 Result<int> run_backup(Command& command, const BackupArguments& arguments) {
   TM_TRY(const Config* const config, command.config());
   BackupRunner runner(*config, command.clock, command.stop.get_token());
   TM_TRY(const auto jobs, choose(runner, *config, arguments));
   nlohmann::json points = nlohmann::json::array(), failed = nlohmann::json::array();
   std::optional<Error> first;
-  bool in_part = false;
-  for (const BackupJob& job : jobs) {
-    BackupProgress progress;
-    Result<BackupReport> report = [&] {
-      const ProgressDisplay display(job.asset.text(), command.globals.quiet, [&] {
-        return ProgressState{progress.position_bytes, progress.size_bytes, progress.read_bytes,
-                             note_of(progress)};
-      });
-      return runner.run(job, &progress, arguments.full);
-    }();
-    if (report) {
-      points.push_back(report_json(*report));
-      in_part = in_part || report->unsettled.count > 0;
-      if (!command.globals.json) print_outcome(*report);
-      if (!command.globals.json) print_unsettled(*report);
-      continue;
+  bool in_part = false, interrupted = false;
+  for (const Batch& batch : batches_of(*config, arguments, jobs)) {
+    if (interrupted) break;
+    const Reports reports = run_batch(command, *config, runner, batch, arguments.full);
+    for (std::size_t i = 0; i < reports.size(); ++i) {
+      const auto& report = reports[i];
+      if (report) {
+        points.push_back(report_json(*report));
+        in_part = in_part || report->unsettled.count > 0;
+        if (!command.globals.json) print_outcome(*report);
+        if (!command.globals.json) print_unsettled(*report);
+        continue;
+      }
+      if (!first) first = report.error();
+      failed.push_back({{"asset", batch.jobs[i].asset.text()},
+                        {"code", std::string(to_string(report.error().code()))},
+                        {"message", report.error().message()}});
+      interrupted = interrupted || report.error().code() == ErrorCode::cancelled;
+      if (jobs.size() > 1 && !interrupted)
+        std::fprintf(stderr, "tidemark: %s\n", report.error().describe().c_str());
     }
-    if (!first) first = report.error();
-    failed.push_back({{"asset", job.asset.text()},
-                      {"code", std::string(to_string(report.error().code()))},
-                      {"message", report.error().message()}});
-    if (report.error().code() == ErrorCode::cancelled) break;
-    if (jobs.size() > 1) std::fprintf(stderr, "tidemark: %s\n", report.error().describe().c_str());
   }
   if (first && points.empty()) return *first;
   nlohmann::json result = {{"points", std::move(points)}};
@@ -124,6 +190,8 @@ void add_backup_command(CLI::App& app, Command& command) {
   backup->add_option("ASSET", arguments->assets, "rbd/<pool>[/<namespace>]/<image> or s3/<bucket>");
   backup->add_option("--policy", arguments->policy, "all assets of a policy");
   backup->add_flag("--all", arguments->all, "all assets of all policies");
+  backup->add_option("--set", arguments->set,
+                     "take all that is named at one instant, as one set of this name");
   backup->add_flag("--full", arguments->full, "read everything again instead of what changed");
   backup->footer(
       "Exit codes: 0 done, 1 failed, 2 usage, 3 some assets or keys failed, 4 not found, "

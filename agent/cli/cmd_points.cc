@@ -6,6 +6,7 @@
 #include "agent/read/bucket_diff.h"
 #include "agent/read/volume_reader.h"
 #include "agent/service/point_json.h"
+#include "agent/site/set_run.h"
 #include "base/text.h"
 
 namespace tidemark {
@@ -55,6 +56,11 @@ Result<int> show_point(Command& command, const std::string& id) {
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const PointRow row, command.find_point_by_id(access, id));
   nlohmann::json json = point_json(row);
+  if (!row.point.record.set.empty()) {
+    TM_TRY(const auto rows, access.store->points(row.point.record.site, ""));
+    for (const SetView& set : sets_of(rows))
+      if (set.id == row.point.record.set) json["set_complete"] = set.complete();
+  }
   if (access.keys && row.point.record.kind == PointKind::bucket) {
     TM_TRY(const BucketMeta meta, read_bucket_meta(row.point.record, *access.keys));
     json["bucket"] = bucket_json(meta);

@@ -17,7 +17,7 @@ namespace {
 constexpr double kAssumedBytesPerSecond = 200.0 * static_cast<double>(kMiB);
 
 struct RestoreArguments {
-  std::string asset, point, as_of;
+  std::string asset, point, as_of, set;
   std::string to_image, to_file, format = "raw", from_point;
   bool force = false, in_place = false, plan = false;
   BucketRestoreArguments bucket;
@@ -145,7 +145,8 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const StoreKeys* const keys, access.need_keys());
   TM_TRY(PointRow row,
-         command.find_point(access, arguments.asset, arguments.point, arguments.as_of));
+         command.find_point(access, arguments.asset, arguments.point, arguments.as_of,
+                            arguments.set));
   const bool of_bucket = row.point.record.kind == PointKind::bucket;
   if (of_bucket != arguments.bucket.any_target())
     return Error(ErrorCode::invalid_argument,
@@ -194,8 +195,14 @@ void add_restore_command(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<RestoreArguments>();
   restore->add_option("ASSET", arguments->asset, "[<site>:]<asset>")->required();
   auto* point = restore->add_option("--point", arguments->point, "id, or its first digits");
-  restore->add_option("--as-of", arguments->as_of, "newest point at a time (default: latest)")
-      ->excludes(point);
+  auto* as_of =
+      restore->add_option("--as-of", arguments->as_of, "newest point at a time (default: latest)")
+          ->excludes(point);
+  restore
+      ->add_option("--set", arguments->set,
+                   "its point of a set: an id, how one begins, or 'latest' (that is complete)")
+      ->excludes(point)
+      ->excludes(as_of);
   restore->add_option("--to", arguments->to_image, "POOL[/NAMESPACE]/IMAGE: a new image");
   restore->add_flag("--in-place", arguments->in_place,
                     "roll an existing image back, writing only what differs");

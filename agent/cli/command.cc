@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "agent/site/set_run.h"
+#include "base/log.h"
+
 namespace tidemark {
 
 int exit_code_of(const Error& error) {
@@ -118,8 +121,40 @@ Result<PointRow> Command::find_point_by_id(StoreAccess& access, const std::strin
   return access.store->find(query);
 }
 
+namespace {
+
+// A set that is not complete is taken only by its name.
+Result<PointRow> find_in_set(StoreAccess& access, const SiteAsset& asset, const std::string& name) {
+  TM_TRY(const auto rows, access.store->points(asset.site, ""));
+  std::string id;
+  for (const SetView& set : sets_of(rows)) {
+    const bool ours = std::ranges::any_of(rows, [&](const PointRow& row) {
+      return row.point.record.set == set.id && row.point.record.asset == asset.asset.text();
+    });
+    const bool meant = name == "latest" ? set.complete() : set.id.starts_with(name);
+    if (!ours || !meant) continue;
+    if (!id.empty())
+      return Error(ErrorCode::invalid_argument, "several sets begin with '" + name + "'")
+          .with_hint("see: tidemark points --json");
+    id = set.id;
+    if (name == "latest") break;
+    if (!set.complete())
+      log::warn("set {} is not complete: {} of {} points are there", id, set.points, set.members);
+  }
+  for (const PointRow& row : rows)
+    if (!id.empty() && row.point.record.set == id &&
+        row.point.record.asset == asset.asset.text())
+      return row;
+  return Error(ErrorCode::not_found,
+               access.name + " has no point of " + asset.asset.text() + " in a set '" + name + "'")
+      .with_hint("see: tidemark points");
+}
+
+}  // namespace
+
 Result<PointRow> Command::find_point(StoreAccess& access, const std::string& asset_text,
-                                     const std::string& id, const std::string& as_of) {
+                                     const std::string& id, const std::string& as_of,
+                                     const std::string& set) {
   TM_TRY(SiteAsset asset, parse_asset(asset_text));
   if (!id.empty()) {
     TM_TRY(PointRow row, find_point_by_id(access, id));
@@ -138,6 +173,7 @@ Result<PointRow> Command::find_point(StoreAccess& access, const std::string& ass
       asset.site = row.point.record.site;
     }
   }
+  if (!set.empty()) return find_in_set(access, asset, set);
   PointQuery query;
   query.site = asset.site;
   query.asset = asset.asset.text();

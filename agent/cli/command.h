@@ -49,9 +49,10 @@ class Command {
   Result<std::string> own_site();
   // A cluster by --ceph-conf, or by the configuration.
   Result<std::shared_ptr<CephCluster>> connect_cluster();
-  // The point that is meant: by id, by time, or the newest of an asset ("latest").
+  // The point that is meant: by id, by time, by its set (an id, how one begins, or "latest" for the
+  // newest complete one), or the newest of an asset ("latest").
   Result<PointRow> find_point(StoreAccess& access, const std::string& asset, const std::string& id,
-                              const std::string& as_of);
+                              const std::string& as_of, const std::string& set = {});
   // A point given as an id or a prefix of one.
   Result<PointRow> find_point_by_id(StoreAccess& access, const std::string& id);
   // `[<site>:]<asset>`, with this site's name where none is written.

@@ -117,6 +117,8 @@ Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& n
     }
     if (!added) return std::move(added).error().context("policy " + name);
   }
+  if (auto kept = keep_labelled(policy, assets); !kept)
+    return std::move(kept).error().context("policy " + name);
   std::vector<BackupJob> jobs;
   for (const AssetName& asset : assets)
     jobs.push_back({asset, name, policy.to, policy.check_unchanged});
@@ -127,9 +129,41 @@ Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& n
   return jobs;
 }
 
+Result<bool> BackupRunner::has_labels(const PolicyConfig& policy, const AssetName& asset) {
+  if (policy.labels.empty()) return true;
+  if (asset.kind() == AssetName::Kind::rbd) {
+    TM_TRY(const auto ceph, cluster());
+    TM_TRY(const auto image, RbdImage::open_read_only(ceph, asset.rbd()));
+    return image->has_labels(policy.labels);
+  }
+  TM_TRY(const s3::Client* const client, gateway());
+  s3::Call call;
+  call.stop = stop_;
+  TM_TRY(const s3::Tags tags, client->bucket_tags(asset.bucket(), call));
+  return std::ranges::all_of(policy.labels, [&](const auto& wanted) {
+    const auto tag = tags.find(wanted.first);
+    return tag != tags.end() && glob_match(wanted.second, tag->second);
+  });
+}
+
+Status BackupRunner::keep_labelled(const PolicyConfig& policy, std::set<AssetName>& assets) {
+  if (policy.labels.empty()) return {};
+  for (auto it = assets.begin(); it != assets.end();) {
+    const auto has = has_labels(policy, *it);
+    // It went after it was listed.
+    const bool gone = !has && has.error().code() == ErrorCode::not_found;
+    if (!has && !gone) return has.error().context("labels of " + it->text());
+    it = gone || !*has ? assets.erase(it) : std::next(it);
+  }
+  return {};
+}
+
 Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
-  for (const auto& [name, policy] : config_.policies)
-    if (policy.covers(asset)) return BackupJob{asset, name, policy.to, policy.check_unchanged};
+  for (const auto& [name, policy] : config_.policies) {
+    if (!policy.covers(asset)) continue;
+    TM_TRY(const bool has, has_labels(policy, asset));
+    if (has) return BackupJob{asset, name, policy.to, policy.check_unchanged};
+  }
   return Error(ErrorCode::not_found, "no policy covers " + asset.text())
       .with_hint("name it under a policy's 'assets', which says where its points go");
 }
@@ -166,12 +200,12 @@ std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job)
   return labels;
 }
 
-PointHooks BackupRunner::hooks_of(const BackupJob& job) const {
+PointHooks BackupRunner::hooks_of(const std::string& policy, const std::string& asset) const {
   PointHooks hooks;
-  const auto policy = config_.policies.find(job.policy);
-  if (policy == config_.policies.end()) return hooks;
-  const HooksConfig& configured = policy->second.hooks;
-  const HookContext context{config_.site, job.policy, job.asset.text(), {}};
+  const auto rules = config_.policies.find(policy);
+  if (rules == config_.policies.end()) return hooks;
+  const HooksConfig& configured = rules->second.hooks;
+  const HookContext context{config_.site, policy, asset, {}};
   const auto call = [context](const HookConfig& hook, std::string phase, std::stop_token stop) {
     HookContext now = context;
     now.phase = std::move(phase);
@@ -203,7 +237,8 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   options.full = full;
   options.progress = progress;
   options.limiter = limits_->of(job.policy);
-  options.hooks = hooks_of(job);
+  options.member = member_;
+  if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text());
   options.stop = stop_;
   return back_up_volume(ceph, job.asset.rbd(), *access->store, *keys, options, clock_);
 }
@@ -220,7 +255,8 @@ Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgre
   options.list_every = config_.s3->list_every;  // gateway() needs s3
   options.progress = progress;
   options.limiter = limits_->of(job.policy);
-  options.hooks = hooks_of(job);
+  options.member = member_;
+  if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text());
   options.stop = stop_;
   return back_up_bucket(*client, job.asset.bucket(), *access->store, *keys, options, clock_);
 }

@@ -58,6 +58,8 @@ class BackupRunner {
         clock_(clock),
         stop_(std::move(stop)),
         book_(source_book_file(config)) {}
+  // All backups from here on are this member's of a set, whose hooks run elsewhere.
+  void join(SetMember& member) { member_ = &member; }
   // A store that is open already in this process is used instead of a connection to ourselves.
   void use_own_store(StoreAccess* own) { own_ = own; }
   // How long a peer may be away before a call fails; to be set before the first call.
@@ -73,6 +75,9 @@ class BackupRunner {
   // True where the schedule of the job's policy wants a point of the asset now
   // (agent/schedule/due.h).
   Result<bool> is_due(const BackupJob& job);
+  // What the policy has done around a moment; the runner outlives the hooks. `asset` is what they
+  // are told.
+  PointHooks hooks_of(const std::string& policy, const std::string& asset) const;
   // One backup at a time of an asset at this site: `refused` while another process is at it.
   Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);
 
@@ -84,7 +89,9 @@ class BackupRunner {
                     std::set<AssetName>& assets);
   Status add_buckets(const PolicyConfig& policy, std::set<AssetName>& assets);
   std::map<std::string, std::string> labels_of(const BackupJob& job) const;
-  PointHooks hooks_of(const BackupJob& job) const;
+  // Drops those that do not have the policy's labels.
+  Status keep_labelled(const PolicyConfig& policy, std::set<AssetName>& assets);
+  Result<bool> has_labels(const PolicyConfig& policy, const AssetName& asset);
   Result<BackupReport> run_volume(const BackupJob& job, BackupProgress* progress, bool full);
   Result<BackupReport> run_bucket(const BackupJob& job, BackupProgress* progress, bool full);
 
@@ -93,6 +100,7 @@ class BackupRunner {
   Clock& clock_;
   std::stop_token stop_;
   StoreAccess* own_ = nullptr;
+  SetMember* member_ = nullptr;
   std::chrono::seconds patience_ = kPeerPatience;
   SourceBook book_;
   std::set<std::pair<AssetName, std::string>> noted_;  // in the book, by this runner

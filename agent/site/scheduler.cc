@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/site/set_run.h"
 #include "base/log.h"
 #include "base/log_context.h"
 #include "base/queue.h"
@@ -215,10 +216,13 @@ void Scheduler::start_due() {
   if (stop_.stop_requested()) return;
   for (const DueAsset& due : due_assets(states, clock_.now())) {
     auto& [key, entry] = *which[due.index];
-    if (has_room(entry.job))
-      start(key, entry);
-    else
+    if (entry.progress) continue;  // with its set, just now
+    if (!has_room(entry.job))
       ++waiting_;
+    else if (plan_.config->policies.at(key.first).set)
+      start_set(key.first);
+    else
+      start(key, entry);
   }
 }
 
@@ -250,6 +254,41 @@ void Scheduler::start(const Key& key, Entry& entry) {
       });
 }
 
+// All that the policy covers now, or nothing while some of it is under way.
+void Scheduler::start_set(const std::string& policy) {
+  std::vector<BackupJob> jobs;
+  std::vector<std::shared_ptr<BackupProgress>> progress;
+  const auto begin = entries_.lower_bound({policy, ""});
+  const auto end = std::find_if(begin, entries_.end(), [&](const auto& entry) {
+    return entry.first.first != policy;
+  });
+  if (std::any_of(begin, end, [](const auto& entry) { return entry.second.progress != nullptr; }))
+    return;
+  for (auto it = begin; it != end; ++it) {
+    it->second.progress = std::make_shared<BackupProgress>();
+    it->second.since = clock_.now();
+    jobs.push_back(it->second.job);
+    progress.push_back(it->second.progress);
+  }
+  Thread& slot = threads_.emplace_back();
+  slot.thread = std::jthread([this, policy, jobs, progress, plan = plan_, &slot] {
+    run_set_backup(plan, policy, jobs, progress);
+    const std::lock_guard lock(mutex_);
+    slot.done = true;
+  });
+}
+
+void Scheduler::run_set_backup(const Plan& plan, const std::string& policy,
+                               const std::vector<BackupJob>& jobs,
+                               const std::vector<std::shared_ptr<BackupProgress>>& progress) {
+  const log::JobScope scope(log::new_job("set"));
+  const SetPlan set{policy, policy, jobs, false};
+  const auto reports =
+      run_set(*plan.config, plan.limits, clock_, own_store_, set, progress, stop_);
+  for (std::size_t i = 0; i < jobs.size(); ++i)
+    end_try({policy, jobs[i].asset.text()}, jobs[i], reports[std::min(i, reports.size() - 1)]);
+}
+
 void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& runner,
                            BackupProgress& progress) {
   const log::JobScope scope(log::new_job("backup"));
@@ -260,6 +299,11 @@ void Scheduler::run_backup(const Key& key, const BackupJob& job, BackupRunner& r
     report = due.error();
   else if (*due)
     report = runner.run(job, &progress, false);
+  end_try(key, job, report);
+}
+
+void Scheduler::end_try(const Key& key, const BackupJob& job,
+                        const std::optional<Result<BackupReport>>& report) {
   if (report && *report)
     log_point(job, **report);
   else if (report)

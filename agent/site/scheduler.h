@@ -5,6 +5,9 @@
 // configuration allows. When an asset is due follows from its newest point (agent/schedule/due.h):
 // nothing is remembered over a restart, and after an outage the backlog is one point.
 //
+// The assets of a policy with `set: true` are taken together as soon as one of them is due, as one
+// backup as far as the limits go.
+//
 // A store that does not answer is asked again after a while; until then nothing is sent there, and
 // what goes elsewhere is not held up for longer than one look.
 #pragma once
@@ -84,8 +87,15 @@ class Scheduler {
   void start_due();
   bool has_room(const BackupJob& job) const;
   void start(const Key& key, Entry& entry);
+  void start_set(const std::string& policy);
   void run_backup(const Key& key, const BackupJob& job, BackupRunner& runner,
                   BackupProgress& progress);
+  void run_set_backup(const Plan& plan, const std::string& policy,
+                      const std::vector<BackupJob>& jobs,
+                      const std::vector<std::shared_ptr<BackupProgress>>& progress);
+  // What came of a try; nothing where no point was due after all.
+  void end_try(const Key& key, const BackupJob& job,
+               const std::optional<Result<BackupReport>>& report);
   std::optional<Timestamp> newest_time(const Key& key) const;
   // A runner refers to its plan's configuration.
   Runner make_runner(const Plan& plan) const;

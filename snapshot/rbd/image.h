@@ -112,6 +112,8 @@ class RbdImage {
   Result<std::uint64_t> create_snapshot(const std::string& name);
   // Removes by id after checking that the id still carries `name`; success where it is gone.
   Status remove_snapshot(std::uint64_t id, const std::string& name);
+  // Whether its metadata has all these names with values that match these patterns.
+  Result<bool> has_labels(const std::map<std::string, std::string>& wanted);
   Status resize(std::uint64_t size_bytes);
   // True where a client other than this one has the image open.
   Result<bool> watched_by_others();

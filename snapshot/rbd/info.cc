@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/bytes.h"
+#include "base/text.h"
 #include "snapshot/rbd/librbd.h"
 
 namespace tidemark {
@@ -274,6 +275,14 @@ Result<std::uint64_t> RbdImage::create_snapshot(const std::string& name) {
   result = rbd_snap_get_id(impl_->image.get(), name.c_str(), &id);
   if (result < 0) return rbd_error(result, doing);
   return id;
+}
+
+Result<bool> RbdImage::has_labels(const std::map<std::string, std::string>& wanted) {
+  for (const auto& [name, pattern] : wanted) {
+    TM_TRY(const auto value, metadata_value(impl_->image.get(), name));
+    if (!value || !glob_match(pattern, *value)) return false;
+  }
+  return true;
 }
 
 Status RbdImage::remove_snapshot(std::uint64_t id, const std::string& name) {

@@ -34,17 +34,10 @@ bool says_no_lock(const Failure& failure) {
   return says_not_configured(failure.s3_code) || failure.s3_code == "InvalidRequest";
 }
 
-}  // namespace
-
-Result<Tags> Client::tags(const std::string& bucket, const ObjectName& name,
-                          const Call& call) const {
-  TM_DO(check_key(name.key));
-  auto answer = get_of(*requester_, bucket, name, "tagging", call);
-  if (!answer && says_not_configured(answer.error().s3_code)) return Tags();
-  if (!answer) return in_context(answer.error(), "tags", bucket, name);
+Result<Tags> read_tags(ByteView document) {
   Tags tags;
   std::string key, value;
-  TM_DO(read_fields(answer->body, "Tagging",
+  TM_DO(read_fields(document, "Tagging",
                     [&](std::string_view path, const std::string& text) -> Status {
                       if (path == "TagSet/Tag/Key") key = text;
                       if (path == "TagSet/Tag/Value") value = text;
@@ -53,6 +46,22 @@ Result<Tags> Client::tags(const std::string& bucket, const ObjectName& name,
                       return {};
                     }));
   return tags;
+}
+
+}  // namespace
+
+Result<Tags> Client::bucket_tags(const std::string& bucket, const Call& call) const {
+  TM_TRY(const auto stored, document(bucket, BucketDocument::tagging, call));
+  return stored ? read_tags(as_bytes(*stored)) : Tags();
+}
+
+Result<Tags> Client::tags(const std::string& bucket, const ObjectName& name,
+                          const Call& call) const {
+  TM_DO(check_key(name.key));
+  auto answer = get_of(*requester_, bucket, name, "tagging", call);
+  if (!answer && says_not_configured(answer.error().s3_code)) return Tags();
+  if (!answer) return in_context(answer.error(), "tags", bucket, name);
+  return read_tags(answer->body);
 }
 
 Status Client::set_tags(const std::string& bucket, const ObjectName& name, const Tags& tags,

@@ -291,6 +291,8 @@ class Client {
   // Nothing where the bucket has none; `not_found` only where there is no bucket.
   Result<std::optional<std::string>> document(const std::string& bucket, BucketDocument which,
                                               const Call& call = {}) const;
+  // Of its tagging document; empty where it has none.
+  Result<Tags> bucket_tags(const std::string& bucket, const Call& call = {}) const;
   Status set_document(const std::string& bucket, BucketDocument which, const std::string& document,
                       const Call& call = {}) const;
   // Success where there is none. A server that does not know the document may take the request for

@@ -1,0 +1,103 @@
+// The one instant that all points of a set are of.
+//
+// Every member runs an ordinary backup on a thread of its own, and they meet here:
+//
+//   ready()   sessions are begun, images open -- all of them: the policy's hook `before` runs
+//   (each takes its snapshot; a bucket's listing begins)
+//   taken()   ---------------------------------- all of them: the hook `after` runs
+//   (each sends its point; what fails from here on fails alone)
+//
+// Who fails before the last meeting fails the set: all the others are woken, and remove their
+// snapshots. Clients are not kept from writing in between but by the hooks
+// (docs/decisions/0013-sets.md says why not by exclusive locks), so the set says which it was.
+#pragma once
+
+#include <array>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "agent/backup/hooks.h"
+#include "base/clock.h"
+
+namespace tidemark {
+
+// What a point's labels say of its set: how many points it has, "quiesced" (by the policy's hooks)
+// or "together", and the microseconds from the first snapshot to the last.
+inline constexpr std::string_view kSetMembersLabel = "set.members",
+                                  kSetGuaranteeLabel = "set.guarantee",
+                                  kSetWindowLabel = "set.window_us";
+
+// Safe from any thread; outlives its members.
+class SetMoment {
+ public:
+  static constexpr std::size_t kMembersMax = 64;
+
+  struct Options {
+    std::string id;             // "<name>-<8 hex>"
+    std::size_t members = 0;    // 1 to kMembersMax
+    std::size_t transfers = 2;  // how many send at a time
+    PointHooks hooks;           // of the set
+    bool quiesced = false;      // with these nothing is written between the snapshots
+    // How long members wait for one another, the hooks' own limits included.
+    std::chrono::microseconds limit = std::chrono::minutes(2);
+    std::stop_token stop;
+  };
+  SetMoment(Options options, Clock& clock);
+
+  const std::string& id() const { return options_.id; }
+  // Once a member's taken() succeeded: the time of all points, and what their labels say.
+  Timestamp time() const;
+  std::map<std::string, std::string> labels() const;
+
+ private:
+  friend class SetMember;
+  enum Meeting { kReady, kTaken, kMeetings };
+  // Waits until all members have come; the last one does `last` before the others go on.
+  Status meet(Meeting meeting, const std::function<Status()>& last);
+  void fail(const Error& error);
+  Status take_place();
+  void leave_place();
+
+  const Options options_;
+  Clock& clock_;
+  HookedMoment hooks_;  // of the last one at a meeting
+  mutable std::mutex mutex_;
+  std::condition_variable_any change_;
+  std::array<std::size_t, kMeetings> came_{};  // guarded by mutex_, as is the rest
+  std::array<bool, kMeetings> over_{};         // all came
+  std::optional<Error> failure_;
+  std::optional<Timestamp> time_;  // when all were ready
+  std::optional<std::chrono::microseconds> first_, last_;  // snapshots, by uptime
+  std::size_t sending_ = 0;
+};
+
+// One member, from its backup's thread.
+class SetMember {
+ public:
+  explicit SetMember(SetMoment& set) : set_(set) {}
+  // Ends it where end() did not.
+  ~SetMember();
+  SetMember(const SetMember&) = delete;
+  SetMember& operator=(const SetMember&) = delete;
+
+  const SetMoment& set() const { return set_; }
+  // Each once, in this order. An error is that of whoever failed first, of the limit, or
+  // `cancelled`; the backup ends with it.
+  Status ready();
+  // `snapshot`: whether it is there. On success the member may send, until it ends.
+  Status taken(const Status& snapshot);
+  // Whether taken() succeeded: a backup that begins again after that keeps its moment.
+  bool is_past() const { return sending_; }
+  // The backup is through. One that never got past taken() fails the set.
+  void end(const Status& how);
+
+ private:
+  SetMoment& set_;
+  bool sending_ = false, ended_ = false;
+};
+
+}  // namespace tidemark

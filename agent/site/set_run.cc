@@ -1,0 +1,127 @@
+#include "agent/site/set_run.h"
+
+#include <algorithm>
+#include <charconv>
+#include <thread>
+
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/log_context.h"
+#include "base/text.h"
+
+namespace tidemark {
+namespace {
+
+std::string new_set_id(const std::string& name) {
+  std::array<std::uint8_t, 4> digits{};
+  random_bytes(digits);
+  return name + "-" + to_hex(digits);
+}
+
+Status check(const SetPlan& plan) {
+  const auto wrong = [&](const std::string& what) {
+    return Error(ErrorCode::invalid_argument, "set " + plan.name + ": " + what);
+  };
+  if (plan.jobs.empty()) return wrong("it has no members");
+  if (plan.jobs.size() > SetMoment::kMembersMax)
+    return wrong(std::to_string(plan.jobs.size()) + " members, 64 are the most");
+  for (const BackupJob& job : plan.jobs) {
+    if (job.to != plan.jobs.front().to) return wrong("its members go to different stores");
+    if (std::ranges::count(plan.jobs, job.asset, &BackupJob::asset) > 1)
+      return wrong(job.asset.text() + " is named twice");
+  }
+  return check_name(plan.name, "set");
+}
+
+// Whether nothing is written to the members between the policy's hooks, as far as those say: both
+// must be there, and end the set where they fail. A bucket is read long after them.
+bool quiesces(const Config& config, const SetPlan& plan) {
+  const auto policy = config.policies.find(plan.policy);
+  if (policy == config.policies.end()) return false;
+  const auto& [before, after] = policy->second.hooks;
+  const auto strict = [](const std::optional<HookConfig>& hook) {
+    return hook && hook->on_failure == HookConfig::OnFailure::abort;
+  };
+  return strict(before) && after &&
+         std::ranges::all_of(plan.jobs, [](const BackupJob& job) {
+           return job.asset.kind() == AssetName::Kind::rbd;
+         });
+}
+
+std::string label_of(const PointRecord& record, std::string_view name) {
+  const auto at = record.labels.find(std::string(name));
+  return at == record.labels.end() ? std::string() : at->second;
+}
+
+}  // namespace
+
+std::vector<Result<BackupReport>> run_set(
+    const Config& config, const std::shared_ptr<PolicyLimits>& limits, Clock& clock,
+    StoreAccess* own_store, const SetPlan& plan,
+    const std::vector<std::shared_ptr<BackupProgress>>& progress, std::stop_token stop) {
+  const std::size_t count = plan.jobs.size();
+  if (const auto good = check(plan); !good)
+    return std::vector<Result<BackupReport>>(std::max<std::size_t>(count, 1), good.error());
+  // Locks that two sets take in different orders would wait for each other.
+  static std::mutex one_moment;
+  const std::lock_guard one(one_moment);
+  const BackupRunner hooking(config, limits, clock, stop);
+  std::string members;
+  for (const BackupJob& job : plan.jobs) members += (members.empty() ? "" : ",") + job.asset.text();
+  SetMoment::Options options;
+  options.id = new_set_id(plan.name);
+  options.members = count;
+  options.transfers = config.concurrency.total;
+  options.quiesced = quiesces(config, plan);
+  options.hooks = hooking.hooks_of(plan.policy, members);
+  options.stop = stop;
+  SetMoment moment(std::move(options), clock);
+  std::vector<Result<BackupReport>> reports(
+      count, Error(ErrorCode::internal, "the backup did not end"));
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < count; ++i)
+      threads.emplace_back([&, i, job_name = std::string(log::current_job())] {
+        const log::JobScope scope(job_name);
+        BackupRunner runner(config, limits, clock, stop);
+        if (own_store != nullptr) runner.use_own_store(own_store);
+        SetMember member(moment);
+        runner.join(member);
+        reports[i] = runner.run(plan.jobs[i], progress[i].get(), plan.full);
+        member.end(reports[i] ? Status() : Status(reports[i].error()));
+      });
+  }
+  const auto taken = static_cast<std::size_t>(
+      std::ranges::count_if(reports, [](const auto& report) { return report.has_value(); }));
+  if (taken == count) {
+    const auto labels = moment.labels();
+    log::info("set {}: {} points, {}, within {} us", moment.id(), count,
+              labels.at(std::string(kSetGuaranteeLabel)), labels.at(std::string(kSetWindowLabel)));
+  } else if (taken > 0) {
+    log::error("set {} is not complete: {} of {} points were taken", moment.id(), taken, count);
+  }
+  return reports;
+}
+
+std::vector<SetView> sets_of(const std::vector<PointRow>& points) {
+  std::map<std::string, SetView> sets;
+  for (const PointRow& row : points) {
+    const PointRecord& record = row.point.record;
+    if (record.set.empty()) continue;
+    SetView& set = sets[record.site + "\n" + record.set];
+    set.id = record.set;
+    set.guarantee = label_of(record, kSetGuaranteeLabel);
+    set.time = record.time;
+    const std::string members = label_of(record, kSetMembersLabel);
+    std::from_chars(members.data(), members.data() + members.size(), set.members);
+    ++set.points;
+  }
+  std::vector<SetView> out;
+  for (auto& [key, set] : sets) out.push_back(std::move(set));
+  std::ranges::sort(out, [](const SetView& a, const SetView& b) {
+    return std::tie(b.time, b.id) < std::tie(a.time, a.id);
+  });
+  return out;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,40 @@
+// Several assets at one instant, as one set (agent/backup/set_moment.h).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/site/backup_run.h"
+
+namespace tidemark {
+
+struct SetPlan {
+  std::string name;             // a policy's, or what the operator calls it
+  std::string policy;           // whose hooks run; empty: none
+  std::vector<BackupJob> jobs;  // the members, each once
+  bool full = false;
+};
+
+// What of a set lies in a store. A set is complete where all its members do.
+struct SetView {
+  std::string id;
+  std::string guarantee;  // "quiesced", "together"
+  std::uint64_t members = 0, points = 0;
+  Timestamp time;
+  bool complete() const { return members > 0 && points == members; }
+};
+
+// Backs up all members, each on a thread and with connections of its own; two sets of one process
+// wait for each other. The reports are in the order of the jobs; `progress` has one for each.
+// Before the instant all fail together; `invalid_argument` for no members, for more than 64, and
+// for members that go to different stores.
+std::vector<Result<BackupReport>> run_set(
+    const Config& config, const std::shared_ptr<PolicyLimits>& limits, Clock& clock,
+    StoreAccess* own_store, const SetPlan& plan,
+    const std::vector<std::shared_ptr<BackupProgress>>& progress, std::stop_token stop);
+
+// The sets among `points`, newest first.
+std::vector<SetView> sets_of(const std::vector<PointRow>& points);
+
+}  // namespace tidemark
