@@ -185,7 +185,8 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   HookedMoment moment(options_.hooks);
   if (options_.member != nullptr && !options_.member->is_past()) {
     TM_DO(options_.member->ready());
-    TM_DO(options_.member->taken({}));
+    TM_DO(options_.member->held());
+    TM_DO(options_.member->taken({}, false));
   }
   TM_DO(moment.begin());
   TM_TRY(const StoreDescriptor descriptor, store_.descriptor());

@@ -17,7 +17,8 @@ void SetMoment::fail(const Error& error) {
   change_.notify_all();
 }
 
-Status SetMoment::meet(Meeting meeting, const std::function<Status()>& last) {
+Status SetMoment::meet(Meeting meeting, std::chrono::microseconds limit,
+                       const std::function<Status()>& last) {
   std::unique_lock lock(mutex_);
   if (failure_) return *failure_;
   if (++came_[meeting] == options_.members) {
@@ -31,7 +32,7 @@ Status SetMoment::meet(Meeting meeting, const std::function<Status()>& last) {
     change_.notify_all();
     return {};
   }
-  change_.wait_for(lock, options_.stop, options_.limit,
+  change_.wait_for(lock, options_.stop, limit,
                    [&] { return over_[meeting] || failure_.has_value(); });
   if (over_[meeting]) return {};
   if (failure_) return *failure_;
@@ -41,7 +42,8 @@ Status SetMoment::meet(Meeting meeting, const std::function<Status()>& last) {
                         : Error(ErrorCode::deadline_exceeded,
                                 meeting == kReady
                                     ? "the other members of the set are not ready in time"
-                                    : "the snapshots of the set take too long");
+                                : meeting == kHeld ? "the images of the set cannot be held in time"
+                                                   : "the snapshots of the set take too long");
   fail(why);
   return why;
 }
@@ -69,35 +71,40 @@ Timestamp SetMoment::time() const {
 
 std::map<std::string, std::string> SetMoment::labels() const {
   const std::lock_guard lock(mutex_);
-  const auto window = first_ ? *last_ - *first_ : std::chrono::microseconds();
+  const char* const guarantee = frozen_             ? "frozen"
+                                : options_.quiesced ? "quiesced"
+                                                    : "together";
   return {{std::string(kSetMembersLabel), std::to_string(options_.members)},
-          {std::string(kSetGuaranteeLabel), options_.quiesced ? "quiesced" : "together"},
-          {std::string(kSetWindowLabel), std::to_string(window.count())}};
+          {std::string(kSetGuaranteeLabel), guarantee},
+          {std::string(kSetWindowLabel), std::to_string((last_ - instant_).count())}};
 }
 
 SetMember::~SetMember() { end(Error(ErrorCode::cancelled, "a member of the set ended")); }
 
 Status SetMember::ready() {
-  return set_.meet(SetMoment::kReady, [this]() -> Status {
-    TM_DO(set_.hooks_.begin());
+  return set_.meet(SetMoment::kReady, set_.options_.limit, [this] { return set_.hooks_.begin(); });
+}
+
+Status SetMember::held() {
+  return set_.meet(SetMoment::kHeld, set_.options_.hold_limit, [this]() -> Status {
     const std::lock_guard lock(set_.mutex_);
     set_.time_ = set_.clock_.now();
+    set_.instant_ = set_.last_ = set_.clock_.uptime();
     return {};
   });
 }
 
-Status SetMember::taken(const Status& snapshot) {
+Status SetMember::taken(const Status& snapshot, bool frozen) {
   if (!snapshot) {
     set_.fail(snapshot.error());
     return snapshot;
   }
   {
     const std::lock_guard lock(set_.mutex_);
-    const auto now = set_.clock_.uptime();
-    if (!set_.first_) set_.first_ = now;
-    set_.last_ = now;
+    set_.last_ = set_.clock_.uptime();
+    set_.frozen_ = set_.frozen_ && frozen;
   }
-  TM_DO(set_.meet(SetMoment::kTaken, [this] { return set_.hooks_.end(); }));
+  TM_DO(set_.meet(SetMoment::kTaken, set_.options_.limit, [this] { return set_.hooks_.end(); }));
   TM_DO(set_.take_place());
   sending_ = true;
   return {};

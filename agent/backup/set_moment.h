@@ -3,13 +3,15 @@
 // Every member runs an ordinary backup on a thread of its own, and they meet here:
 //
 //   ready()   sessions are begun, images open -- all of them: the policy's hook `before` runs
+//   held()    images stand still --------------- all of them: this is the instant
 //   (each takes its snapshot; a bucket's listing begins)
 //   taken()   ---------------------------------- all of them: the hook `after` runs
 //   (each sends its point; what fails from here on fails alone)
 //
 // Who fails before the last meeting fails the set: all the others are woken, and remove their
-// snapshots. Clients are not kept from writing in between but by the hooks
-// (docs/decisions/0013-sets.md says why not by exclusive locks), so the set says which it was.
+// snapshots. An image that cannot be held (RbdImage::create_snapshot_held) is no failure: the set
+// says what it is worth. Nobody shall wait with his writes for long because of us, so the second
+// meeting has a short limit.
 #pragma once
 
 #include <array>
@@ -25,8 +27,9 @@
 
 namespace tidemark {
 
-// What a point's labels say of its set: how many points it has, "quiesced" (by the policy's hooks)
-// or "together", and the microseconds from the first snapshot to the last.
+// What a point's labels say of its set: how many points it has; "frozen" where no client wrote to any
+// of the images from the instant to the snapshots, else "quiesced" (by the policy's hooks), else
+// "together"; and the microseconds from the instant to the last snapshot.
 inline constexpr std::string_view kSetMembersLabel = "set.members",
                                   kSetGuaranteeLabel = "set.guarantee",
                                   kSetWindowLabel = "set.window_us";
@@ -44,6 +47,7 @@ class SetMoment {
     bool quiesced = false;      // with these nothing is written between the snapshots
     // How long members wait for one another, the hooks' own limits included.
     std::chrono::microseconds limit = std::chrono::minutes(2);
+    std::chrono::microseconds hold_limit = std::chrono::seconds(5);
     std::stop_token stop;
   };
   SetMoment(Options options, Clock& clock);
@@ -55,9 +59,10 @@ class SetMoment {
 
  private:
   friend class SetMember;
-  enum Meeting { kReady, kTaken, kMeetings };
+  enum Meeting { kReady, kHeld, kTaken, kMeetings };
   // Waits until all members have come; the last one does `last` before the others go on.
-  Status meet(Meeting meeting, const std::function<Status()>& last);
+  Status meet(Meeting meeting, std::chrono::microseconds limit,
+              const std::function<Status()>& last);
   void fail(const Error& error);
   Status take_place();
   void leave_place();
@@ -70,8 +75,9 @@ class SetMoment {
   std::array<std::size_t, kMeetings> came_{};  // guarded by mutex_, as is the rest
   std::array<bool, kMeetings> over_{};         // all came
   std::optional<Error> failure_;
-  std::optional<Timestamp> time_;  // when all were ready
-  std::optional<std::chrono::microseconds> first_, last_;  // snapshots, by uptime
+  bool frozen_ = true;
+  std::optional<Timestamp> time_;                // the instant
+  std::chrono::microseconds instant_{}, last_{};  // by uptime; of the last snapshot
   std::size_t sending_ = 0;
 };
 
@@ -88,8 +94,11 @@ class SetMember {
   // Each once, in this order. An error is that of whoever failed first, of the limit, or
   // `cancelled`; the backup ends with it.
   Status ready();
-  // `snapshot`: whether it is there. On success the member may send, until it ends.
-  Status taken(const Status& snapshot);
+  // To be called while the image is held, where it can be.
+  Status held();
+  // `snapshot`: whether it is there; `frozen`: whether nobody wrote since the instant. On success
+  // the member may send, until it ends.
+  Status taken(const Status& snapshot, bool frozen);
   // Whether taken() succeeded: a backup that begins again after that keeps its moment.
   bool is_past() const { return sending_; }
   // The backup is through. One that never got past taken() fails the set.

@@ -147,14 +147,19 @@ Status VolumeBackup::make_room(RbdImage& head, const StoreId& store, const Base&
 Status VolumeBackup::create_snapshot(RbdImage& head, SnapshotInfo& snapshot) {
   HookedMoment moment(options_.hooks);
   SetMember* const member = options_.member;
-  if (member != nullptr) TM_DO(member->ready());
-  TM_DO(moment.begin());
-  const auto id = head.create_snapshot(snapshot.name);
-  if (id) snapshot.id = *id;
-  Status ended = id ? Status() : Status(id.error());
-  if (member != nullptr) ended = member->taken(ended);
-  if (!id) return ended;
-  if (ended) ended = moment.end();
+  Status ended;
+  if (member != nullptr) {
+    TM_DO(member->ready());
+    const auto taken =
+        head.create_snapshot_held(snapshot.name, [member](bool) { return member->held(); });
+    if (taken) snapshot.id = taken->id;
+    ended = member->taken(taken ? Status() : Status(taken.error()), taken && taken->held);
+    if (!taken) return ended;
+  } else {
+    TM_DO(moment.begin());
+    TM_TRY(snapshot.id, head.create_snapshot(snapshot.name));
+    ended = moment.end();
+  }
   if (!ended) ignore_error(head.remove_snapshot(snapshot.id, snapshot.name), "the next run does");
   return ended;
 }

@@ -19,7 +19,7 @@ struct SetPlan {
 // What of a set lies in a store. A set is complete where all its members do.
 struct SetView {
   std::string id;
-  std::string guarantee;  // "quiesced", "together"
+  std::string guarantee;  // "frozen", "quiesced", "together"
   std::uint64_t members = 0, points = 0;
   Timestamp time;
   bool complete() const { return members > 0 && points == members; }

@@ -176,6 +176,12 @@ void RbdImage::write(std::uint64_t offset, ByteView data, Done done) {
   });
 }
 
+void RbdImage::write_nothing(Done done) {
+  start(*impl_, "claim", 0, 0, 0, std::move(done), [&](rbd_completion_t completion) {
+    return rbd_aio_write(impl_->image.get(), 0, 0, "", completion);
+  });
+}
+
 void RbdImage::write_zeroes(std::uint64_t offset, std::uint64_t size_bytes, Done done) {
   const std::uint64_t limit = size();
   if (size_bytes > limit || offset > limit - size_bytes) {

@@ -56,6 +56,12 @@ struct SnapshotInfo {
   std::string trashed_name;
 };
 
+// A snapshot that was taken at a moment of our choice.
+struct HeldSnapshot {
+  std::uint64_t id = 0;
+  bool held = false;  // nobody else wrote to the image between that moment and the snapshot
+};
+
 // What an image is, as kept in a point and given back on restore.
 struct ImageInfo {
   std::string id;  // librbd's image id: tells a re-created image from its predecessor
@@ -108,8 +114,21 @@ class RbdImage {
   std::uint64_t size() const;
   Result<ImageInfo> info();
   Result<std::vector<SnapshotInfo>> snapshots();
-  // REQUIRES (both): opened at the head, read-write. The new snapshot's id.
+  // REQUIRES (all): opened at the head, read-write. The new snapshot's id.
   Result<std::uint64_t> create_snapshot(const std::string& name);
+  // As create_snapshot(), at a moment of our choice: `meet(held)` is called once, on any thread, and
+  // the snapshot is of when it returns. Where `held`, writes of other clients wait meanwhile, so it
+  // must not take longer than they can bear. They wait, and none fails. An image is not held where
+  // it has no exclusive-lock, and where another client was told to keep the lock. An error of
+  // `meet` is returned, and there is no snapshot; without a call of it there is none either.
+  using Meet = std::function<Status(bool held)>;
+  Result<HeldSnapshot> create_snapshot_held(const std::string& name, const Meet& meet);
+  // Takes the image's lock from whoever has it, who may take it back at once: shows that the owner
+  // is alive, or has Ceph find out (30 seconds) that it is not. `refused` where it was told to keep
+  // the lock, `deadline_exceeded` after `limit`; nothing happens without exclusive-lock.
+  // REQUIRES: opened at the head, read-write.
+  Status claim(std::chrono::milliseconds limit);
+  Result<bool> has_exclusive_lock();
   // Removes by id after checking that the id still carries `name`; success where it is gone.
   Status remove_snapshot(std::uint64_t id, const std::string& name);
   // Whether its metadata has all these names with values that match these patterns.
@@ -132,6 +151,9 @@ class RbdImage {
   explicit RbdImage(std::unique_ptr<Impl> impl);
 
  private:
+  void write_nothing(Done done);
+  Result<HeldSnapshot> create_snapshot_unheld(const std::string& name, const Meet& meet);
+
   std::unique_ptr<Impl> impl_;
 };
 

@@ -260,6 +260,13 @@ Result<ImageInfo> RbdImage::info() {
   return info;
 }
 
+Result<bool> RbdImage::has_exclusive_lock() {
+  std::uint64_t features = 0;
+  const int result = rbd_get_features(impl_->image.get(), &features);
+  if (result < 0) return rbd_error(result, fmt::format("inspect {}", impl_->text()));
+  return (features & RBD_FEATURE_EXCLUSIVE_LOCK) != 0;
+}
+
 Result<std::vector<SnapshotInfo>> RbdImage::snapshots() {
   auto snapshots = rbd_snapshots(impl_->image.get());
   if (!snapshots) return std::move(snapshots).error().context(impl_->text());

@@ -21,7 +21,7 @@ class SetMomentTest : public ::testing::Test {
     SetMoment::Options options;
     options.id = "shop-00000001";
     options.members = members;
-    options.limit = seconds(20);
+    options.limit = options.hold_limit = seconds(20);
     options.stop = stop_.get_token();
     options.hooks.before = [this]() -> Status {
       ++befores_;
@@ -49,7 +49,8 @@ class SetMomentTest : public ::testing::Test {
   }
   static Status all_of_it(SetMember& member) {
     TM_DO(member.ready());
-    return member.taken({});
+    TM_DO(member.held());
+    return member.taken({}, true);
   }
 
   SetClock clock_;
@@ -61,14 +62,17 @@ class SetMomentTest : public ::testing::Test {
 TEST_F(SetMomentTest, AllMembersMeetAndTheHooksRunOnce) {
   constexpr std::size_t kMembers = SetMoment::kMembersMax;
   SetMoment moment(options(kMembers), clock_);
-  std::atomic<std::size_t> taken{0};
+  std::atomic<std::size_t> ready{0}, taken{0};
   const auto ends = run(moment, kMembers, [&](std::size_t, SetMember& member) -> Status {
     EXPECT_EQ(befores_, 0);
     TM_DO(member.ready());
     EXPECT_EQ(befores_, 1);
+    ++ready;
+    TM_DO(member.held());
+    EXPECT_EQ(ready, kMembers) << "nobody takes a snapshot before all are held";
     ++taken;
     EXPECT_EQ(afters_, 0);
-    TM_DO(member.taken({}));
+    TM_DO(member.taken({}, true));
     EXPECT_EQ(taken, kMembers) << "nobody goes on before all have theirs";
     EXPECT_EQ(afters_, 1);
     EXPECT_EQ(moment.time(), clock_.now());
@@ -77,11 +81,26 @@ TEST_F(SetMomentTest, AllMembersMeetAndTheHooksRunOnce) {
   for (const Status& end : ends) EXPECT_TRUE(end) << end.error().describe();
   const auto labels = moment.labels();
   EXPECT_EQ(labels.at(std::string(kSetMembersLabel)), "64");
-  EXPECT_EQ(labels.at(std::string(kSetGuaranteeLabel)), "together");
+  EXPECT_EQ(labels.at(std::string(kSetGuaranteeLabel)), "frozen");
+}
+
+TEST_F(SetMomentTest, OneMemberThatIsNotHeldIsEnoughForTheSetNotToBeFrozen) {
+  for (const bool quiesced : {true, false}) {
+    auto some = options(3);
+    some.quiesced = quiesced;
+    SetMoment moment(some, clock_);
+    run(moment, 3, [](std::size_t i, SetMember& member) -> Status {
+      TM_DO(member.ready());
+      TM_DO(member.held());
+      return member.taken({}, i != 1);
+    });
+    EXPECT_EQ(moment.labels().at(std::string(kSetGuaranteeLabel)),
+              quiesced ? "quiesced" : "together");
+  }
 }
 
 TEST_F(SetMomentTest, WhoeverFailsBeforeTheInstantFailsAll) {
-  for (int step = 0; step < 2; ++step) {
+  for (int step = 0; step < 3; ++step) {
     befores_ = afters_ = 0;
     SetMoment moment(options(5), clock_);
     const auto ends = run(moment, 5, [&](std::size_t i, SetMember& member) -> Status {
@@ -89,7 +108,9 @@ TEST_F(SetMomentTest, WhoeverFailsBeforeTheInstantFailsAll) {
       if (i != 3) return all_of_it(member);
       if (step == 0) return lost;  // never came
       TM_DO(member.ready());
-      return member.taken(lost);
+      if (step == 1) return lost;
+      TM_DO(member.held());
+      return member.taken(lost, true);
     });
     for (const Status& end : ends) {
       ASSERT_FALSE(end) << step;
@@ -188,7 +209,8 @@ TEST_F(SetMomentTest, ItEndsWhateverFailsWhere) {
       if (step[i] == 0) return lost;
       TM_DO(member.ready());
       if (step[i] == 1) return lost;
-      TM_DO(member.taken(step[i] == 2 ? Status(lost) : Status()));
+      TM_DO(member.held());
+      TM_DO(member.taken(step[i] == 2 ? Status(lost) : Status(), true));
       ++past;
       return step[i] == 3 ? Status(lost) : Status();
     });

@@ -15,11 +15,15 @@ from support import Case, main, rounds
 # Writes n to two images in turn, for ever, each write on the disk before the next begins. So at any
 # instant the second has what the first has, or one less.
 WRITER = """
-import itertools, sys
+import itertools, os, sys, time
 import rados, rbd
+pause = sys.argv[2]
 with rados.Rados(conffile=sys.argv[1]) as cluster, cluster.open_ioctx("rbd") as io:
     with rbd.Image(io, "first") as first, rbd.Image(io, "second") as second:
         for n in itertools.count(1):
+            while os.path.exists(pause):
+                open(pause + "d", "w").close()
+                time.sleep(0.002)
             for image in (first, second):
                 image.write(n.to_bytes(8, "little"), 0)
                 image.flush()
@@ -33,9 +37,11 @@ class Sets(Case):
         super().setUp()
         self.tokyo, self.osaka = self.pair.tokyo, self.pair.osaka
         self.tokyo.edit_config(", \"rbd/rbd/tenant/*\"", "")
+        # The writer stops where this file is, and says so.
+        self.pause = os.path.join(self.dir, "pause")
 
     def writer(self):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, self.a.conf], stdout=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", WRITER, self.a.conf, self.pause], stdout=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -70,18 +76,17 @@ class Sets(Case):
     hooks: {{ before: {{ command: [ {paths[0]} ] }}, after: {{ command: [ {paths[1]} ] }} }}
 """)
 
-    def test_images_are_of_one_instant_where_the_hooks_hold_the_writers(self):
+    def test_images_are_frozen_together_and_no_client_is_harmed(self):
         for name in ("first", "second"):
             self.create(name, mib=8)
         writer = self.writer()
-        self.hooks(f"kill -STOP {writer.pid}", f"kill -CONT {writer.pid}")
         ids, windows = [], []
         for _ in range(rounds(8)):
             points = self.pair.backup("rbd/rbd/first", "rbd/rbd/second", "--set", "shop")
             self.assertEqual(len({point["time"] for point in points}), 1)
             self.assertEqual(len({point["set"] for point in points}), 1)
             labels = points[0]["labels"]
-            self.assertEqual((labels["set.members"], labels["set.guarantee"]), ("2", "quiesced"))
+            self.assertEqual((labels["set.members"], labels["set.guarantee"]), ("2", "frozen"))
             windows.append(int(labels["set.window_us"]))
             ids.append(points[0]["set"])
         self.assertIsNone(writer.poll(), "the writer goes on")
@@ -101,14 +106,22 @@ class Sets(Case):
         self.assertEqual(len([s for s in self.snapshots("first") if s.startswith("tidemark.")]), 1)
         self.assert_good_store()
 
-    def test_without_hooks_no_client_is_disturbed_and_the_set_says_so(self):
+    def test_without_the_lock_hooks_can_hold_the_writers_and_the_set_says_which_it_was(self):
         for name in ("first", "second"):
-            self.create(name, mib=8)
+            self.create(name, mib=8, features=1)
         writer = self.writer()
-        for _ in range(rounds(5)):
+        points = self.pair.backup("rbd/rbd/first", "rbd/rbd/second", "--set", "shop")
+        self.assertEqual({point["labels"]["set.guarantee"] for point in points}, {"together"})
+        self.hooks(f"touch {self.pause}; while ! [ -e {self.pause}d ]; do sleep 0.01; done",
+                   f"rm {self.pause} {self.pause}d")
+        ids = []
+        for _ in range(rounds(3)):
             points = self.pair.backup("rbd/rbd/first", "rbd/rbd/second", "--set", "shop")
-            self.assertEqual({point["labels"]["set.guarantee"] for point in points}, {"together"})
+            self.assertEqual({point["labels"]["set.guarantee"] for point in points}, {"quiesced"})
+            ids.append(points[0]["set"])
         self.assertIsNone(writer.poll(), "the writer goes on")
+        for set_id in ids:
+            self.assertIn(self.counter("first", set_id) - self.counter("second", set_id), (0, 1))
 
     def test_all_or_nothing_before_the_instant(self):
         self.create("first", mib=4)
@@ -159,6 +172,8 @@ class Sets(Case):
             self.tokyo.stop_agent(signal.SIGKILL)
         self.assertEqual(len(self.pair.backup("--policy", "all")), 2)
         self.assertIsNone(writer.poll(), "the writer goes on")
+        for set_id in complete():
+            self.assertIn(self.counter("first", set_id) - self.counter("second", set_id), (0, 1))
         for name in ("first", "second"):
             self.assertEqual(len([s for s in self.snapshots(name) if s.startswith("tidemark.")]), 1)
         self.assert_good_store()
