@@ -135,8 +135,8 @@ ShapePtr<CollectConfig> collect_section() {
                             "bytes stay.",
                 .fallback = "1d"});
   section->add("repack", &CollectConfig::repack, percent(),
-               {.sentence = "A pack of which points reach less than this part is written anew "
-                            "without the rest.",
+               {.sentence = "A pack of which points reach less than this part is to be written "
+                            "anew without the rest; not acted upon by this version.",
                 .fallback = "30%",
                 .example = "50%"});
   return section;
@@ -202,13 +202,13 @@ ShapePtr<PeerConfig> peer_section() {
                 .fallback = "false",
                 .example = "true"});
   section->add("quota", &PeerConfig::quota_bytes, byte_count(),
-               {.sentence = "How much the peer's points may take in the store here; beyond it no "
-                            "new point is begun.",
+               {.sentence = "How much the peer's points may take in the store here; not acted upon "
+                            "by this version.",
                 .derived = "no limit",
                 .example = "20TiB"});
   section->add("locked_for", &PeerConfig::locked_for, duration("1s", "3650d"),
                {.sentence = "How long nobody can delete a point of the peer, whatever its own "
-                            "policies say.",
+                            "policies say; not acted upon by this version.",
                 .example = "14d"});
   return section;
 }
