@@ -104,7 +104,12 @@ Status SetMember::taken(const Status& snapshot, bool frozen) {
     set_.last_ = set_.clock_.uptime();
     set_.frozen_ = set_.frozen_ && frozen;
   }
-  TM_DO(set_.meet(SetMoment::kTaken, set_.options_.limit, [this] { return set_.hooks_.end(); }));
+  const auto over = [this]() -> Status {
+    TM_DO(set_.hooks_.end());
+    if (set_.options_.on_past) set_.options_.on_past();
+    return {};
+  };
+  TM_DO(set_.meet(SetMoment::kTaken, set_.options_.limit, over));
   TM_DO(set_.take_place());
   sending_ = true;
   return {};

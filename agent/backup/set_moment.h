@@ -27,9 +27,9 @@
 
 namespace tidemark {
 
-// What a point's labels say of its set: how many points it has; "frozen" where no client wrote to any
-// of the images from the instant to the snapshots, else "quiesced" (by the policy's hooks), else
-// "together"; and the microseconds from the instant to the last snapshot.
+// What a point's labels say of its set: how many points it has; "frozen" where no client wrote to
+// any of the images from the instant to the snapshots, else "quiesced" (by the policy's hooks),
+// else "together"; and the microseconds from the instant to the last snapshot.
 inline constexpr std::string_view kSetMembersLabel = "set.members",
                                   kSetGuaranteeLabel = "set.guarantee",
                                   kSetWindowLabel = "set.window_us";
@@ -48,6 +48,7 @@ class SetMoment {
     // How long members wait for one another, the hooks' own limits included.
     std::chrono::microseconds limit = std::chrono::minutes(2);
     std::chrono::microseconds hold_limit = std::chrono::seconds(5);
+    std::function<void()> on_past;  // called once all members have their snapshots; may be empty
     std::stop_token stop;
   };
   SetMoment(Options options, Clock& clock);

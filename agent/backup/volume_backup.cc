@@ -14,6 +14,8 @@ namespace tidemark {
 namespace {
 
 constexpr std::size_t kCheckedRegionsMax = 64;
+// Ceph takes a client for dead after 30 seconds.
+constexpr std::chrono::seconds kClaimLimit{45};
 
 // What the new point stands on.
 struct Base {
@@ -149,6 +151,9 @@ Status VolumeBackup::create_snapshot(RbdImage& head, SnapshotInfo& snapshot) {
   SetMember* const member = options_.member;
   Status ended;
   if (member != nullptr) {
+    // Nobody shall wait while Ceph finds out that a lock's owner is dead.
+    if (const auto claimed = head.claim(kClaimLimit); !claimed)
+      if (claimed.error().code() != ErrorCode::refused) return claimed;
     TM_DO(member->ready());
     const auto taken =
         head.create_snapshot_held(snapshot.name, [member](bool) { return member->held(); });

@@ -23,6 +23,9 @@ using std::chrono::minutes;
 constexpr int kVersion = 1;
 constexpr std::uint64_t kFileBytesMax = 8 * kMiB;
 constexpr std::uint64_t kNoteBytesMax = 4096;
+constexpr std::size_t kIdDigits = 8;
+// Whoever acknowledges may be another user than the agent.
+constexpr unsigned kReadableByAll = 0644;
 constexpr std::size_t kOverKept = 200;
 constexpr std::size_t kOpenMax = 2000;
 constexpr Duration kGoneFor = minutes(5);
@@ -37,6 +40,12 @@ constexpr double kCriticalUse = 0.95;
 void add_asset(const AssetStatus& asset, Timestamp now, std::vector<Condition>& out) {
   if (asset.policy.empty()) return;  // its own site watches it
   const std::string subject = asset.asset + " to " + asset.to;
+  // After a start: the store was not asked yet, no backup was tried.
+  const auto unclear = [&](const char* kind) {
+    out.push_back({kind, subject, Severity::warning, {}, {}, true});
+  };
+  if (!asset.known && !asset.newest && asset.rpo) unclear("objective_missed");
+  if (asset.failures_in_a_row == 0 && asset.counters.points == 0) unclear("backup_failing");
   if (asset.objective_met(now) == false) {
     const auto age = asset.age(now);
     const Duration rpo = asset.rpo.value_or(Duration::zero());
@@ -60,8 +69,9 @@ void add_store(const StoreStatus& store, const EventsConfig& config, Timestamp n
                    fmt::format("{} packs of the store are damaged and set aside",
                                store.damaged_packs),
                    {}});
-  if (store.scrub && store.scrub_period > Duration::zero() &&
-      now - store.scrub->completed > 2 * store.scrub_period)
+  const bool scrubs = store.scrub && store.scrub_period > Duration::zero() &&
+                      store.scrub->completed != Timestamp();  // known since its first step
+  if (scrubs && now - store.scrub->completed > 2 * store.scrub_period)
     out.push_back({"scrub_overdue", "", Severity::warning,
                    "the store was last read as a whole at " + format_time(store.scrub->completed),
                    {}});
@@ -204,28 +214,33 @@ void EventLog::open() {
     std::error_code ignored;
     fs::rename(file_in(directory_), directory_ / "events.json.damaged", ignored);
   }
+  // Ours, so that what others write into it can be removed.
+  std::error_code failed;
+  fs::create_directories(acks_in(directory_), failed);
   const std::lock_guard lock(mutex_);
   events_ = kept ? *std::move(kept) : std::vector<Event>();
   saved_ = events_;
 }
 
-void EventLog::take_acknowledgements(Timestamp now) {
+std::vector<fs::path> EventLog::take_acknowledgements(Timestamp now) {
+  std::vector<fs::path> taken;
   std::error_code failed;
   for (const auto& file : fs::directory_iterator(acks_in(directory_), failed)) {
     const std::string id = file.path().filename().string();
+    // What a command is still writing has another name.
+    if (id.size() != kIdDigits) continue;
+    taken.push_back(file.path());
     const auto event = std::ranges::find(events_, id, &Event::id);
-    if (event != events_.end() && !event->acknowledged) {
-      const auto note = read_file(file.path(), kNoteBytesMax);
-      event->acknowledged = now;
-      event->note = note ? std::string(as_text(*note)) : "";
-      // A note is a person's text: what JSON cannot carry does not go in.
-      if (utf8_prefix(event->note) != event->note.size()) event->note.clear();
-      if (!event->lasting && !event->over) event->over = now;
-      log::info("event {} ({} {}) is acknowledged", id, event->kind, event->subject);
-    }
-    std::error_code ignored;
-    fs::remove(file.path(), ignored);
+    if (event == events_.end() || event->acknowledged) continue;
+    const auto note = read_file(file.path(), kNoteBytesMax);
+    event->acknowledged = now;
+    event->note = note ? std::string(as_text(*note)) : "";
+    // A note is a person's text: what JSON cannot carry does not go in.
+    if (utf8_prefix(event->note) != event->note.size()) event->note.clear();
+    if (!event->lasting && !event->over) event->over = now;
+    log::info("event {} ({} {}) is acknowledged", id, event->kind, event->subject);
   }
+  return taken;
 }
 
 Event& EventLog::add(const Condition& condition, Timestamp now, bool lasting) {
@@ -246,7 +261,7 @@ Event& EventLog::add(const Condition& condition, Timestamp now, bool lasting) {
 
 Status EventLog::update(const std::vector<Condition>& conditions, Timestamp now) {
   const std::lock_guard lock(mutex_);
-  take_acknowledgements(now);
+  const auto acknowledgements = take_acknowledgements(now);
   std::map<Key, Event*> open;
   for (Event& event : events_)
     if (!event.over && event.lasting) open[{event.kind, event.subject}] = &event;
@@ -256,11 +271,13 @@ Status EventLog::update(const std::vector<Condition>& conditions, Timestamp now)
     const Key key(condition.kind, condition.subject);
     seen.insert(key);
     if (const auto at = open.find(key); at != open.end()) {
+      gone_.erase(at->second->id);
+      if (condition.unclear) continue;
       at->second->message = condition.message;
       at->second->severity = condition.severity;
-      gone_.erase(at->second->id);
       continue;
     }
+    if (condition.unclear) continue;
     const auto first = first_seen_.try_emplace(key, now).first;
     // A clock that was set back begins the wait anew.
     if (first->second > now) first->second = now;
@@ -284,14 +301,19 @@ Status EventLog::update(const std::vector<Condition>& conditions, Timestamp now)
     first_seen_.erase({condition->kind, condition->subject});
   }
   forget_old();
-  return save();
+  TM_DO(save());
+  std::error_code ignored;
+  for (const fs::path& file : acknowledgements) fs::remove(file, ignored);
+  return {};
 }
 
 void EventLog::raise(const Condition& what, Timestamp now) {
   const std::lock_guard lock(mutex_);
   for (const Event& event : events_)
     if (!event.over && event.kind == what.kind && event.subject == what.subject) return;
-  if (events_.size() < kOpenMax + kOverKept) add(what, now, false);
+  if (events_.size() >= kOpenMax + kOverKept) return;
+  add(what, now, false);
+  ignore_error(save(), "the next update does");
 }
 
 // Of what is over, and was told where somebody is to be told.
@@ -299,7 +321,7 @@ void EventLog::forget_old() {
   auto over = static_cast<std::size_t>(
       std::ranges::count_if(events_, [](const Event& event) { return event.over.has_value(); }));
   std::erase_if(events_, [&](const Event& event) {
-    if (!event.over || over <= kOverKept) return false;
+    if (!event.over || !event.told_over || over <= kOverKept) return false;
     --over;
     return true;
   });
@@ -354,7 +376,8 @@ Status acknowledge_event(const fs::path& directory, const std::string& id,
   std::error_code failed;
   fs::create_directories(acks_in(directory), failed);
   if (failed) return errno_error(failed.value(), "create " + acks_in(directory).string());
-  return write_file_durably(acks_in(directory) / meant.front()->id, as_bytes(note));
+  const fs::path file = acks_in(directory) / meant.front()->id;
+  return write_file_durably(file, as_bytes(note), kReadableByAll);
 }
 
 }  // namespace tidemark

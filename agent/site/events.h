@@ -37,7 +37,8 @@ struct Condition {
   std::string subject;  // "rbd/rbd/vol to osaka"; empty: the site
   Severity severity = Severity::warning;
   std::string message;
-  Duration patience{};  // how long it has to last before it is an event
+  Duration patience{};   // how long it has to last before it is an event
+  bool unclear = false;  // nobody knows at the moment: no event begins by it, and none ends
 };
 
 // Pure. In the order of kind and subject, which name each once.
@@ -82,7 +83,8 @@ class EventLog {
 
  private:
   using Key = std::pair<std::string, std::string>;
-  void take_acknowledgements(Timestamp now);
+  // The files that were taken up: to be removed once what they say is kept.
+  std::vector<std::filesystem::path> take_acknowledgements(Timestamp now);
   Event& add(const Condition& condition, Timestamp now, bool lasting);
   void forget_old();
   Status save();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/site/set_due.h"
 #include "agent/site/set_run.h"
 #include "base/log.h"
 #include "base/log_context.h"
@@ -195,35 +196,61 @@ void Scheduler::look_at(const Key& key, const BackupJob& job) {
   if (*row) it->second.newest = newest_of(**row);
 }
 
+// Idle, known, and not waiting after a failure; a set only where all of it is.
+bool Scheduler::may_start(const Entry& entry) const {
+  const bool idle = !entry.progress && entry.looked && !entry.silent;
+  return idle && clock_.uptime() >= entry.not_before;
+}
+
+// One for each asset, and one for each set, whose members come one after the other.
+void Scheduler::collect_states(std::vector<AssetState>& states,
+                               std::vector<Entries::iterator>& which) {
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    const auto policy = plan_.config->policies.find(it->first.first);
+    const bool set = policy != plan_.config->policies.end() && policy->second.set;
+    const auto first = it++;
+    while (set && it != entries_.end() && it->first.first == first->first.first) ++it;
+    if (policy == plan_.config->policies.end()) continue;
+    const auto members = std::ranges::subrange(first, it);
+    if (!std::ranges::all_of(members, [&](const auto& e) { return may_start(e.second); })) continue;
+    std::vector<std::optional<Timestamp>> newest;
+    for (const auto& [key, entry] : members)
+      newest.push_back(entry.newest ? std::optional(entry.newest->time) : std::nullopt);
+    AssetState state;
+    state.asset = set ? set_slot_name(first->first.first) : first->first.second;
+    state.schedule = &first->second.schedule;
+    state.newest = oldest_of(newest);
+    state.rpo = first->second.rpo;
+    states.push_back(std::move(state));
+    which.push_back(first);
+  }
+}
+
 void Scheduler::start_due() {
   const std::lock_guard lock(mutex_);
   std::vector<AssetState> states;
-  std::vector<std::map<Key, Entry>::iterator> which;
-  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-    const Entry& entry = it->second;
-    const bool idle = !entry.progress && entry.looked && !entry.silent;
-    if (!idle || clock_.uptime() < entry.not_before) continue;
-    if (!plan_.config->policies.contains(it->first.first)) continue;
-    AssetState state;
-    state.asset = it->first.second;
-    state.schedule = &entry.schedule;
-    if (entry.newest) state.newest = entry.newest->time;
-    state.rpo = entry.rpo;
-    states.push_back(std::move(state));
-    which.push_back(it);
-  }
+  std::vector<Entries::iterator> which;
+  collect_states(states, which);
   waiting_ = 0;
   if (stop_.stop_requested()) return;
   for (const DueAsset& due : due_assets(states, clock_.now())) {
     auto& [key, entry] = *which[due.index];
-    if (entry.progress) continue;  // with its set, just now
-    if (!has_room(entry.job))
+    const bool set = plan_.config->policies.at(key.first).set;
+    if (set ? !has_room_for_set(key.first) : !has_room(entry.job))
       ++waiting_;
-    else if (plan_.config->policies.at(key.first).set)
+    else if (set)
       start_set(key.first);
     else
       start(key, entry);
   }
+}
+
+// The set counts as one, but none of its members may be under way for another policy.
+bool Scheduler::has_room_for_set(const std::string& policy) const {
+  for (auto it = entries_.lower_bound({policy, ""});
+       it != entries_.end() && it->first.first == policy; ++it)
+    if (!has_room(it->second.job)) return false;
+  return true;
 }
 
 bool Scheduler::has_room(const BackupJob& job) const {
@@ -254,17 +281,11 @@ void Scheduler::start(const Key& key, Entry& entry) {
       });
 }
 
-// All that the policy covers now, or nothing while some of it is under way.
 void Scheduler::start_set(const std::string& policy) {
   std::vector<BackupJob> jobs;
   std::vector<std::shared_ptr<BackupProgress>> progress;
-  const auto begin = entries_.lower_bound({policy, ""});
-  const auto end = std::find_if(begin, entries_.end(), [&](const auto& entry) {
-    return entry.first.first != policy;
-  });
-  if (std::any_of(begin, end, [](const auto& entry) { return entry.second.progress != nullptr; }))
-    return;
-  for (auto it = begin; it != end; ++it) {
+  for (auto it = entries_.lower_bound({policy, ""});
+       it != entries_.end() && it->first.first == policy; ++it) {
     it->second.progress = std::make_shared<BackupProgress>();
     it->second.since = clock_.now();
     jobs.push_back(it->second.job);
@@ -278,10 +299,31 @@ void Scheduler::start_set(const std::string& policy) {
   });
 }
 
+Result<bool> Scheduler::set_is_due(const Plan& plan, const std::string& policy,
+                                   const std::vector<BackupJob>& jobs) {
+  const Runner runner = make_runner(plan);
+  std::vector<std::optional<Timestamp>> newest;
+  for (const BackupJob& job : jobs) {
+    TM_TRY(const auto row, runner->newest(job));
+    newest.push_back(row ? std::optional(row->point.record.time) : std::nullopt);
+  }
+  const auto due = next_due(schedule_of(plan.config->policies.at(policy)), set_slot_name(policy),
+                            oldest_of(newest), clock_.now());
+  return due && due->now();
+}
+
 void Scheduler::run_set_backup(const Plan& plan, const std::string& policy,
                                const std::vector<BackupJob>& jobs,
                                const std::vector<std::shared_ptr<BackupProgress>>& progress) {
   const log::JobScope scope(log::new_job("set"));
+  // What is due may have been taken by hand since the last look.
+  const auto due = set_is_due(plan, policy, jobs);
+  if (!due || !*due) {
+    std::optional<Result<BackupReport>> none;
+    if (!due) none = due.error();
+    for (const BackupJob& job : jobs) end_try({policy, job.asset.text()}, job, none);
+    return;
+  }
   const SetPlan set{policy, policy, jobs, false};
   const auto reports =
       run_set(*plan.config, plan.limits, clock_, own_store_, set, progress, stop_);
@@ -371,7 +413,10 @@ void Scheduler::add_to(SiteStatus& status) const {
     asset.rpo = entry.rpo;
     std::optional<Timestamp> newest;
     if (entry.newest) newest = entry.newest->time;
-    if (const auto due = next_due(entry.schedule, key.second, newest, status.time); due)
+    const auto policy = next_.config->policies.find(key.first);
+    const bool set = policy != next_.config->policies.end() && policy->second.set;
+    const std::string slot = set ? set_slot_name(key.first) : key.second;
+    if (const auto due = next_due(entry.schedule, slot, newest, status.time); due)
       asset.next_due = due->at;
     if (entry.progress) {
       const BackupProgress& progress = *entry.progress;

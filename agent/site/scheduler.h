@@ -69,6 +69,7 @@ class Scheduler {
     std::uint64_t failures_in_a_row = 0;
     BackupCounters counters;
   };
+  using Entries = std::map<Key, Entry>;
   struct Plan {
     std::shared_ptr<const Config> config;
     std::shared_ptr<PolicyLimits> limits;
@@ -87,7 +88,12 @@ class Scheduler {
   void start_due();
   bool has_room(const BackupJob& job) const;
   void start(const Key& key, Entry& entry);
+  bool may_start(const Entry& entry) const;
+  void collect_states(std::vector<AssetState>& states, std::vector<Entries::iterator>& which);
+  bool has_room_for_set(const std::string& policy) const;
   void start_set(const std::string& policy);
+  Result<bool> set_is_due(const Plan& plan, const std::string& policy,
+                          const std::vector<BackupJob>& jobs);
   void run_backup(const Key& key, const BackupJob& job, BackupRunner& runner,
                   BackupProgress& progress);
   void run_set_backup(const Plan& plan, const std::string& policy,
@@ -109,7 +115,7 @@ class Scheduler {
 
   mutable std::mutex mutex_;
   Plan next_;                                    // guarded by mutex_
-  std::map<Key, Entry> entries_;                 // guarded by mutex_
+  Entries entries_;                 // guarded by mutex_
   std::map<std::string, std::string> problems_;  // guarded by mutex_; by what they are about
   std::set<std::string> discovered_;             // guarded by mutex_; policies of plan_
   std::uint64_t waiting_ = 0;                    // guarded by mutex_

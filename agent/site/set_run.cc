@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
+#include <semaphore>
 #include <thread>
 
 #include "base/crypto.h"
@@ -62,9 +64,11 @@ std::vector<Result<BackupReport>> run_set(
   const std::size_t count = plan.jobs.size();
   if (const auto good = check(plan); !good)
     return std::vector<Result<BackupReport>>(std::max<std::size_t>(count, 1), good.error());
-  // Locks that two sets take in different orders would wait for each other.
-  static std::mutex one_moment;
-  const std::lock_guard one(one_moment);
+  // Two sets that share images would hold some each, and wait for the others.
+  static std::binary_semaphore one_moment{1};
+  one_moment.acquire();
+  std::once_flag past;
+  const auto leave = [&past] { std::call_once(past, [] { one_moment.release(); }); };
   const BackupRunner hooking(config, limits, clock, stop);
   std::string members;
   for (const BackupJob& job : plan.jobs) members += (members.empty() ? "" : ",") + job.asset.text();
@@ -75,6 +79,7 @@ std::vector<Result<BackupReport>> run_set(
   options.quiesced = quiesces(config, plan);
   options.hooks = hooking.hooks_of(plan.policy, members);
   options.stop = stop;
+  options.on_past = leave;
   SetMoment moment(std::move(options), clock);
   std::vector<Result<BackupReport>> reports(
       count, Error(ErrorCode::internal, "the backup did not end"));
@@ -91,6 +96,7 @@ std::vector<Result<BackupReport>> run_set(
         member.end(reports[i] ? Status() : Status(reports[i].error()));
       });
   }
+  leave();
   const auto taken = static_cast<std::size_t>(
       std::ranges::count_if(reports, [](const auto& report) { return report.has_value(); }));
   if (taken == count) {

@@ -1,5 +1,5 @@
-// Snapshots of images that are held still together. Librbd has two ways to keep others from writing,
-// and only one of them is harmless:
+// Snapshots of images that are held still together. Librbd has two ways to keep others from
+// writing, and only one of them is harmless:
 //
 // - rbd_lock_acquire() keeps the image's lock whatever the other clients say: with it their writes
 //   do not wait, they fail (EROFS; tried with 16.2.15, and a guest sees an I/O error).
@@ -68,7 +68,7 @@ class QuiesceWatch {
 
 // How one try went, beside what librbd returned.
 struct Try {
-  Status met;          // what `meet` returned
+  Status met;           // what `meet` returned
   bool called = false;  // `meet` was
   bool held = false;    // from then on nobody else wrote
   bool lost = false;    // the lock was not ours: nothing was taken

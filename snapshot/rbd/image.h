@@ -116,9 +116,9 @@ class RbdImage {
   Result<std::vector<SnapshotInfo>> snapshots();
   // REQUIRES (all): opened at the head, read-write. The new snapshot's id.
   Result<std::uint64_t> create_snapshot(const std::string& name);
-  // As create_snapshot(), at a moment of our choice: `meet(held)` is called once, on any thread, and
-  // the snapshot is of when it returns. Where `held`, writes of other clients wait meanwhile, so it
-  // must not take longer than they can bear. They wait, and none fails. An image is not held where
+  // As create_snapshot(), at a moment of our choice: `meet(held)` is called once, on any thread,
+  // and the snapshot is of when it returns. Where `held`, writes of other clients wait meanwhile,
+  // so it must be short. They wait, and none fails. An image is not held where
   // it has no exclusive-lock, and where another client was told to keep the lock. An error of
   // `meet` is returned, and there is no snapshot; without a call of it there is none either.
   using Meet = std::function<Status(bool held)>;

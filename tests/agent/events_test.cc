@@ -21,7 +21,7 @@ const Timestamp kNow{1'795'440'600'000'000};
 std::vector<std::string> kinds(const std::vector<Condition>& conditions) {
   std::vector<std::string> out;
   for (const Condition& c : conditions)
-    out.push_back(c.kind + (c.subject.empty() ? "" : "/" + c.subject));
+    if (!c.unclear) out.push_back(c.kind + (c.subject.empty() ? "" : "/" + c.subject));
   return out;
 }
 
@@ -36,6 +36,7 @@ SiteStatus well() {
   asset.to = "osaka";
   asset.rpo = hours(2);
   asset.newest = AssetStatus::Newest{"id", kNow + -hours(1), false};
+  asset.counters.points = 1;
   status.assets.push_back(asset);
   status.store.emplace();
   status.store->space = BackendSpace{1000, 500};
@@ -95,6 +96,20 @@ TEST_F(ConditionsTest, WhatTheStoreHas) {
   EXPECT_EQ(conditions_of(status_, config_)[0].severity, Severity::warning);
   status_.store->space->free_bytes = 10;
   EXPECT_EQ(conditions_of(status_, config_)[0].severity, Severity::critical);
+}
+
+TEST_F(ConditionsTest, AScrubThatHasNotReadItsStateYetIsNotOverdue) {
+  status_.store->scrub->completed = Timestamp();
+  EXPECT_EQ(found(), Kinds{});
+}
+
+TEST_F(ConditionsTest, WhatNobodyKnowsAfterAStartIsUnclear) {
+  status_.assets[0].newest.reset();
+  status_.assets[0].known = false;
+  status_.assets[0].counters.points = 0;
+  const auto conditions = conditions_of(status_, config_);
+  ASSERT_EQ(conditions.size(), 2U);
+  for (const Condition& c : conditions) EXPECT_TRUE(c.unclear) << c.kind;
 }
 
 TEST_F(ConditionsTest, ACertificateThatEndsAndOneThatHasEnded) {
@@ -200,6 +215,35 @@ TEST_F(EventLogTest, ARestartAtAnyStepLosesAndRepeatsNothing) {
   EXPECT_TRUE(log_->untold().empty());
 }
 
+TEST_F(EventLogTest, WhatIsUnclearBeginsNothingAndEndsNothing) {
+  auto unclear = late_;
+  unclear.unclear = true;
+  unclear.message = "";
+  pass(minutes(1), {unclear});
+  EXPECT_TRUE(log_->events().empty());
+  pass(minutes(1), {late_});
+  restart();
+  for (int i = 0; i < 20; ++i) pass(minutes(1), {unclear});
+  ASSERT_EQ(open().size(), 1U);
+  EXPECT_EQ(open()[0].message, "late");
+}
+
+TEST_F(EventLogTest, AnAcknowledgementIsGoneOnlyOnceItIsKept) {
+  pass(seconds(0), {late_});
+  const std::string id = open()[0].id;
+  must(acknowledge_event(scratch_.path(), id, "x"));
+  // No file can take the place of a directory.
+  std::filesystem::remove(scratch_.path() / "events.json");
+  std::filesystem::create_directories(scratch_.path() / "events.json" / "in the way");
+  EXPECT_FALSE(log_->update({late_}, now_ + seconds(1)));
+  EXPECT_TRUE(std::filesystem::exists(scratch_.path() / "acks" / id));
+  std::filesystem::remove_all(scratch_.path() / "events.json");
+  pass(seconds(2), {late_});
+  EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "acks" / id));
+  restart();
+  EXPECT_EQ(open()[0].note, "x");
+}
+
 TEST_F(EventLogTest, AnAcknowledgedOneIsNoAlarmUntilItComesBack) {
   pass(seconds(0), {late_});
   EXPECT_TRUE(open()[0].alarms());
@@ -267,6 +311,9 @@ TEST_F(EventLogTest, OfWhatIsOverTheNewestStay) {
     pass(minutes(1), {});
     pass(minutes(5), {});
   }
+  EXPECT_EQ(log_->events().size(), 230U) << "nobody was told yet";
+  for (const Event& event : log_->untold()) must(log_->told(event));
+  pass(seconds(1), {});
   ASSERT_EQ(log_->events().size(), 200U);
   EXPECT_EQ(log_->events().back().subject, "229");
 }
@@ -286,10 +333,12 @@ TEST_F(EventLogTest, AFileThatCannotBeUnderstoodIsSetAside) {
 
 TEST_F(EventLogTest, AFullDiskLosesNoEventOfThisProcess) {
   const auto directory = scratch_.path() / "gone";
+  must(write_file_durably(directory, {}));  // in its way
   EventLog log(directory);
   log.open();
   EXPECT_FALSE(log.update({late_}, now_));
   EXPECT_EQ(log.events().size(), 1U);
+  std::filesystem::remove(directory);
   std::filesystem::create_directories(directory);
   must(log.update({late_}, now_ + seconds(2)));
   EXPECT_EQ(must(read_events(directory)).size(), 1U);
