@@ -206,7 +206,9 @@ class Daemon {
           Error(ErrorCode::permission_denied, "site '" + reader + "' may not read the metrics"));
     HttpResponse response;
     response.headers["content-type"] = "text/plain; version=0.0.4; charset=utf-8";
-    append(response.body, as_bytes(metrics_text(status())));
+    SiteStatus now = status();
+    add_events(now);
+    append(response.body, as_bytes(metrics_text(now)));
     return response;
   }
 
@@ -280,7 +282,6 @@ class Daemon {
     status.agent_since = since_;
     scheduler_->add_to(status);
     if (service_ != nullptr) add_store(status);
-    add_events(status);
     if (config->tls)
       if (const auto end = certificate_expiry(config->tls->cert); end)
         status.certificate_end = *end;

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "agent/service/point_json.h"
+#include "agent/site/state_list.h"
 #include "agent/site/status.h"
 #include "base/crypto.h"
 #include "base/files.h"
@@ -21,6 +21,7 @@ using std::chrono::hours;
 using std::chrono::minutes;
 
 constexpr int kVersion = 1;
+constexpr const char* kKey = "events";
 constexpr std::uint64_t kFileBytesMax = 8 * kMiB;
 constexpr std::uint64_t kNoteBytesMax = 4096;
 constexpr std::size_t kIdDigits = 8;
@@ -189,19 +190,11 @@ EventLog::EventLog(fs::path directory) : directory_(std::move(directory)) {}
 
 Result<std::vector<Event>> read_events(const fs::path& directory) {
   std::vector<Event> out;
-  const auto bytes = read_file(file_in(directory), kFileBytesMax);
-  if (!bytes && bytes.error().code() == ErrorCode::not_found) return out;
-  if (!bytes) return bytes.error();
-  const auto document = parse_json(as_text(*bytes));
-  const bool known = document && document->is_object() &&
-                     document->value("version", json()) == kVersion &&
-                     document->value("events", json()).is_array();
-  const Error damaged(ErrorCode::corruption,
-                      file_in(directory).string() + " cannot be understood");
-  if (!known) return damaged;
-  for (const json& item : (*document)["events"]) {
+  const fs::path file = file_in(directory);
+  TM_TRY(const json items, read_state_list(file, kKey, kVersion, kFileBytesMax));
+  for (const json& item : items) {
     auto event = parse_event(item);
-    if (!event) return damaged;
+    if (!event) return Error(ErrorCode::corruption, file.string() + " cannot be understood");
     out.push_back(*std::move(event));
   }
   return out;
@@ -331,9 +324,8 @@ Status EventLog::save() {
   if (events_ == saved_) return {};
   json items = json::array();
   for (const Event& event : events_) items.push_back(kept_json(event));
-  const json document = {{"version", kVersion}, {"events", std::move(items)}};
-  const std::string text = document.dump(-1, ' ', false, json::error_handler_t::replace);
-  TM_DO(write_file_durably(file_in(directory_), as_bytes(text + "\n")));
+  const std::string text = format_state_list(kKey, kVersion, std::move(items));
+  TM_DO(write_file_durably(file_in(directory_), as_bytes(text)));
   saved_ = events_;
   return {};
 }

@@ -4,7 +4,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "agent/service/point_json.h"
+#include "agent/site/state_list.h"
 #include "base/bytes.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -15,6 +15,7 @@ namespace {
 using json = nlohmann::json;
 
 constexpr int kVersion = 1;
+constexpr const char* kKey = "lines";
 constexpr std::uint64_t kFileBytesMax = 64 * kMiB;
 constexpr std::size_t kKept = 30;
 constexpr std::size_t kKnownMin = 8;
@@ -68,17 +69,13 @@ std::string unusual(std::span<const PointNorm> history, const PointNorm& point) 
 
 void NormBook::open() {
   open_ = true;
-  const auto bytes = read_file(file_, kFileBytesMax);
-  if (!bytes) return;
-  const auto document = parse_json(as_text(*bytes));
-  const bool known = document && document->is_object() &&
-                     document->value("version", json()) == kVersion &&
-                     document->value("lines", json()).is_array();
-  if (!known) {
-    log::warn("{} cannot be understood: what is usual is learnt anew", file_.string());
+  const auto lines = read_state_list(file_, kKey, kVersion, kFileBytesMax);
+  if (!lines) {
+    if (lines.error().code() == ErrorCode::corruption)
+      log::warn("{}: what is usual is learnt anew", lines.error().message());
     return;
   }
-  for (const json& line : (*document)["lines"]) {
+  for (const json& line : *lines) {
     const bool whole = line.is_object() && line.value("asset", json()).is_string() &&
                        line.value("to", json()).is_string() &&
                        line.value("points", json()).is_array();
@@ -103,8 +100,7 @@ Status NormBook::save() const {
       items.push_back({p.size_bytes, p.changed_bytes, p.shipped_bytes, p.seconds});
     lines.push_back({{"asset", key.first}, {"to", key.second}, {"points", std::move(items)}});
   }
-  const json document = {{"version", kVersion}, {"lines", std::move(lines)}};
-  return replace_file(file_, as_bytes(document.dump() + "\n"));
+  return replace_file(file_, as_bytes(format_state_list(kKey, kVersion, std::move(lines))));
 }
 
 Result<std::string> NormBook::add(const std::string& asset, const std::string& to,

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "agent/service/point_json.h"
+#include "agent/site/state_list.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/queue.h"
@@ -14,6 +14,7 @@ namespace {
 using json = nlohmann::json;
 
 constexpr int kVersion = 1;
+constexpr const char* kKey = "sources";
 constexpr std::uint64_t kBytesMax = 64 * kMiB;
 // Whoever holds the lock reads and writes a small file.
 constexpr int kLockTries = 200;
@@ -48,19 +49,13 @@ json json_of(const SourceEntry& entry) {
 
 Result<std::vector<SourceEntry>> SourceBook::read() const {
   std::vector<SourceEntry> out;
-  const auto bytes = read_file(file_, kBytesMax);
-  if (!bytes && bytes.error().code() == ErrorCode::not_found) return out;
-  if (!bytes) return bytes.error();
-  const auto document = parse_json(as_text(*bytes));
-  const bool known = document && document->is_object() &&
-                     document->value("version", json()) == kVersion &&
-                     document->contains("sources") && (*document)["sources"].is_array();
-  if (!known) {
-    log::warn("{} cannot be understood: snapshots of policies that are gone are not tidied up",
-              file_.string());
+  const auto items = read_state_list(file_, kKey, kVersion, kBytesMax);
+  if (!items && items.error().code() != ErrorCode::corruption) return items.error();
+  if (!items) {
+    log::warn("{}: snapshots of policies that are gone are not tidied up", items.error().message());
     return out;
   }
-  for (const json& item : (*document)["sources"])
+  for (const json& item : *items)
     if (auto entry = entry_of(item); entry) out.push_back(*std::move(entry));
   return out;
 }
@@ -83,8 +78,7 @@ Status SourceBook::change(const std::function<void(std::vector<SourceEntry>&)>& 
   if (after == before) return {};
   json items = json::array();
   for (const SourceEntry& entry : after) items.push_back(json_of(entry));
-  const json document = {{"version", kVersion}, {"sources", std::move(items)}};
-  return write_file_durably(file_, as_bytes(document.dump() + "\n"));
+  return write_file_durably(file_, as_bytes(format_state_list(kKey, kVersion, std::move(items))));
 }
 
 Status SourceBook::note(const std::string& asset, const StoreId& store, const std::string& to) {

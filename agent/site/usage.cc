@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "agent/service/point_json.h"
+#include "agent/site/state_list.h"
 #include "base/bytes.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -15,6 +15,7 @@ using std::chrono::hours;
 using json = nlohmann::json;
 
 constexpr int kVersion = 1;
+constexpr const char* kKey = "samples";
 constexpr std::uint64_t kFileBytesMax = kMiB;
 constexpr hours kStep{1};
 constexpr hours kKept{14 * 24};
@@ -56,13 +57,13 @@ std::optional<Timestamp> full_at(std::span<const UsageSample> samples, std::uint
 
 void UsageHistory::open() {
   open_ = true;
-  const auto bytes = read_file(file_, kFileBytesMax);
-  if (!bytes) return;
-  const auto document = parse_json(as_text(*bytes));
-  const bool known = document && document->is_object() &&
-                     document->value("version", json()) == kVersion &&
-                     document->contains("samples") && (*document)["samples"].is_array();
-  for (const json& item : known ? (*document)["samples"] : json::array()) {
+  const auto items = read_state_list(file_, kKey, kVersion, kFileBytesMax);
+  if (!items) {
+    if (items.error().code() == ErrorCode::corruption)
+      log::warn("{}: the forecast begins anew", items.error().message());
+    return;
+  }
+  for (const json& item : *items) {
     const bool whole = item.is_array() && item.size() == 2 && item[0].is_string() &&
                        item[1].is_number_unsigned();
     const auto time = whole ? parse_time(item[0].get<std::string>(), {})
@@ -70,7 +71,6 @@ void UsageHistory::open() {
     if (!time || (!samples_.empty() && *time <= samples_.back().time)) continue;
     samples_.push_back({*time, item[1].get<std::uint64_t>()});
   }
-  if (!known) log::warn("{} cannot be understood: the forecast begins anew", file_.string());
 }
 
 Status UsageHistory::add(const UsageSample& sample) {
@@ -82,8 +82,7 @@ Status UsageHistory::add(const UsageSample& sample) {
   samples_.push_back(sample);
   json items = json::array();
   for (const UsageSample& s : samples_) items.push_back({format_time(s.time), s.used_bytes});
-  const json document = {{"version", kVersion}, {"samples", std::move(items)}};
-  return replace_file(file_, as_bytes(document.dump() + "\n"));
+  return replace_file(file_, as_bytes(format_state_list(kKey, kVersion, std::move(items))));
 }
 
 }  // namespace tidemark
