@@ -99,9 +99,15 @@ class Catalog {
       std::span<const ChunkId> ids) = 0;
   virtual Result<std::optional<PackRow>> find_pack(const PackId& id) = 0;
   // Indexes a pack that is durable on the backend. A chunk that is known already keeps its place,
-  // unless that place is a damaged pack. Idempotent. A pack that was marked as damaged is whole
-  // from then on. REQUIRES, of such a pack: its bytes were written anew.
+  // unless that place is a damaged pack. Of a pack that is known, chunks that have no place any
+  // more get one again. Idempotent. A pack that was marked as damaged is whole from then on.
+  // REQUIRES, of such a pack: its bytes were written anew.
   virtual Status add_pack(const PackRow& pack, std::span<const PackEntry> entries) = 0;
+  // As add_pack(), in one synced batch, and those of `entries` that lie in one of the packs `from`
+  // lie in this pack from then on. Closed marks stay. Packs of `from` that are not known are passed
+  // over.
+  virtual Status move_chunks(const PackRow& pack, std::span<const PackEntry> entries,
+                             std::span<const PackId> from) = 0;
   // Marks a pack as damaged: its chunks read as absent from then on, so that the next backup of an
   // asset sends them again.
   virtual Status mark_pack_damaged(const PackId& id) = 0;

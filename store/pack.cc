@@ -288,8 +288,16 @@ Result<PackIndex> check_pack(ByteView pack, const PackId& expected) {
   return index;
 }
 
-Result<Bytes> decode_blob(const StoreKeys& keys, ByteView header, const PackEntry& entry,
-                          ByteView stored) {
+namespace {
+
+// A stored blob without its seal.
+struct OpenedBlob {
+  ByteView clear, body;
+  Bytes bytes;  // the body's, where it was sealed
+};
+
+Result<OpenedBlob> open_blob(const StoreKeys& keys, ByteView header, const PackEntry& entry,
+                             ByteView stored) {
   TM_DO(check_pack_header(header));
   header = header.first(kPackHeaderBytes);
   const bool sealed = (header[10] & kFlagEncrypted) != 0;
@@ -298,39 +306,64 @@ Result<Bytes> decode_blob(const StoreKeys& keys, ByteView header, const PackEntr
     return Error(ErrorCode::permission_denied, "pack: written under another key");
   if (stored.size() != entry.stored_size || entry.plain_size > kBlobPlainBytesMax)
     return pack_error("a blob has an impossible length");
-  ByteView clear;
+  OpenedBlob out;
   std::size_t prefix = 0;
   if (entry.kind == BlobKind::node) {
-    TM_TRY(clear, clear_part(stored, &prefix));
+    TM_TRY(out.clear, clear_part(stored, &prefix));
   }
-  ByteView body = stored.subspan(prefix);
-  Bytes opened;
+  out.body = stored.subspan(prefix);
   if (sealed) {
     const SecretKey key = keys.pack_key(header.subspan(32, kSaltBytes));
-    TM_TRY(opened,
-           aes_gcm_open(key, nonce_of(entry.ordinal), blob_aad(header, entry, clear), body));
-    body = opened;
+    TM_TRY(out.bytes, aes_gcm_open(key, nonce_of(entry.ordinal),
+                                   blob_aad(header, entry, out.clear), out.body));
+    out.body = out.bytes;
   }
-  if (clear.size() > entry.plain_size) return pack_error("a blob has an impossible length");
-  const std::size_t body_plain = entry.plain_size - clear.size();
-  Bytes plain;
+  if (out.clear.size() > entry.plain_size) return pack_error("a blob has an impossible length");
+  return out;
+}
+
+// The plain bytes of an opened blob, held against its id.
+Result<Bytes> plain_of(const StoreKeys& keys, const PackEntry& entry, ByteView clear,
+                       ByteView body) {
+  Bytes plain = copy_of(clear);
+  plain.resize(entry.plain_size);
+  const ByteSpan rest = ByteSpan(plain).subspan(clear.size());
   if (entry.codec == Codec::zstd) {
-    plain.resize(body_plain);
-    TM_DO(decompress(body, plain));
-  } else if (body.size() != body_plain) {
+    TM_DO(decompress(body, rest));
+  } else if (body.size() != rest.size()) {
     return pack_error("a blob has an impossible length");
-  } else if (sealed) {
-    plain = std::move(opened);
   } else {
-    plain = copy_of(body);
-  }
-  if (!clear.empty()) {
-    Bytes joined = copy_of(clear);
-    append(joined, plain);
-    plain = std::move(joined);
+    std::ranges::copy(body, rest.begin());
   }
   if (keys.chunk_id(plain) != entry.id) return pack_error("a blob does not match its id");
   return plain;
+}
+
+}  // namespace
+
+Result<Bytes> decode_blob(const StoreKeys& keys, ByteView header, const PackEntry& entry,
+                          ByteView stored) {
+  TM_TRY(OpenedBlob blob, open_blob(keys, header, entry, stored));
+  // A raw chunk that was sealed is in its own place already.
+  if (blob.bytes.empty() || !blob.clear.empty() || entry.codec != Codec::raw)
+    return plain_of(keys, entry, blob.clear, blob.body);
+  if (blob.bytes.size() != entry.plain_size) return pack_error("a blob has an impossible length");
+  if (keys.chunk_id(blob.bytes) != entry.id) return pack_error("a blob does not match its id");
+  return std::move(blob.bytes);
+}
+
+Result<EncodedBlob> unseal_blob(const StoreKeys& keys, ByteView header, const PackEntry& entry,
+                                ByteView stored) {
+  TM_TRY(OpenedBlob blob, open_blob(keys, header, entry, stored));
+  TM_TRY(const Bytes plain, plain_of(keys, entry, blob.clear, blob.body));
+  EncodedBlob out;
+  out.id = entry.id;
+  out.kind = entry.kind;
+  out.codec = entry.codec;
+  out.plain_size = entry.plain_size;
+  out.clear = copy_of(blob.clear);
+  out.body = blob.bytes.empty() ? copy_of(blob.body) : std::move(blob.bytes);
+  return out;
 }
 
 Result<NodeRefs> parse_node_refs(ByteView stored) {

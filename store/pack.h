@@ -114,6 +114,10 @@ Result<PackIndex> check_pack(ByteView pack, const PackId& expected);
 // first kPackHeaderBytes, `stored` the bytes at entry.offset. `corruption` where anything differs.
 Result<Bytes> decode_blob(const StoreKeys& keys, ByteView header, const PackEntry& entry,
                           ByteView stored);
+// The same blob as encode_blob() made it, checked as decode_blob() does: to be written into another
+// pack without being compressed anew.
+Result<EncodedBlob> unseal_blob(const StoreKeys& keys, ByteView header, const PackEntry& entry,
+                                ByteView stored);
 
 // What a store without the key can read of a node.
 struct NodeRefs {

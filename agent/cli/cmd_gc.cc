@@ -19,8 +19,11 @@ void print_report(const CollectReport& report, bool dry_run) {
   line("in the store", report.packs, report.pack_bytes);
   std::printf("%-16s %s\n", "reached", format_bytes(report.live_bytes).c_str());
   line(dry_run ? "would wait" : "waiting", report.packs_waiting, report.bytes_waiting);
+  if (report.packs_to_repack > 0)
+    line("mostly dead", report.packs_to_repack, report.bytes_to_repack);
   if (dry_run) return;
   line("removed", report.packs_removed, report.bytes_removed);
+  line("written anew", report.packs_repacked, report.bytes_repacked);
   std::printf("%-16s %llu\n", "points dropped",
               static_cast<unsigned long long>(report.points_dropped));
 }
@@ -31,6 +34,10 @@ Result<int> run(Command& command, const Arguments& arguments) {
   request.dry_run = arguments.dry_run;
   request.stop = command.stop.get_token();
   TM_TRY(StoreAccess access, command.open_store());
+  // Where an agent serves the store, it goes by its own.
+  const auto config = command.config();
+  if (config && (*config)->store) request.repack = (*config)->store->gc.repack;
+  if (access.keys) request.keys = std::make_shared<const StoreKeys>(access.keys->clone());
   TM_TRY(const CollectReport report, access.store->collect(request));
   command.print(collect_report_json(report), [&] { print_report(report, arguments.dry_run); });
   return kExitDone;

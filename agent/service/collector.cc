@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "agent/service/repacker.h"
+
 namespace tidemark {
 namespace {
 
@@ -79,13 +81,14 @@ Status Collector::collect() {
   TM_DO(check_stop());
   TM_DO(find_dead());
   TM_DO(check_stop());
-  if (request_.dry_run) return {};
+  if (request_.dry_run) return repack();
   // A clock that was set while all this went on has its say here.
   TM_DO(store_.check_clock());
   TM_DO(drop_dead(*view));
   TM_DO(drop_orphans());
   TM_DO(forget_marks());
-  return forget_leftovers();
+  TM_DO(forget_leftovers());
+  return repack();
 }
 
 Status Collector::drop_points() {
@@ -102,7 +105,7 @@ Status Collector::drop_points() {
 
 Status Collector::load(CatalogView& view) {
   TM_DO(view.each_pack([&](const PackRow& row) -> Status {
-    packs_[row.number] = {row.id, row.number, row.size_bytes, 0, row.entries};
+    packs_[row.number] = {row.id, row.number, row.size_bytes, 0, row.entries, 0, row.damaged};
     numbers_[row.id] = row.number;
     return {};
   }));
@@ -182,6 +185,7 @@ Status Collector::count_live(CatalogView& view) {
         if (at == packs_.end())
           return Error(ErrorCode::corruption, "the catalog has a chunk without its pack");
         at->second.live_bytes += stored_size;
+        ++at->second.live_entries;
         report_.live_bytes += stored_size;
         return {};
       });
@@ -324,6 +328,37 @@ Status Collector::forget_leftovers() {
     TM_DO(store_.forget_deleted_mark(id));
   }
   return {};
+}
+
+// Last: it needs none of the others, and what it moves they would not know.
+Status Collector::repack() {
+  std::vector<const Pack*> packs;
+  for (const auto& [number, pack] : packs_) {
+    const double wanted = request_.repack * static_cast<double>(pack.size_bytes);
+    // A pack of which all is reached has nothing to lose, however much of it is its index.
+    if (pack.live_entries > 0 && pack.live_entries < pack.entries && !pack.damaged &&
+        static_cast<double>(pack.live_bytes) < wanted)
+      packs.push_back(&pack);
+  }
+  // In the order in which they came: what was written together is read together.
+  std::ranges::sort(packs, {}, &Pack::number);
+  const StoreKeys* const keys = request_.dry_run ? nullptr : request_.keys.get();
+  std::optional<Repacker> repacker;
+  if (keys != nullptr) repacker.emplace(store_, *keys, reached_);
+  for (const Pack* const pack : packs) {
+    TM_DO(check_stop());
+    bool taken = false;
+    if (repacker && !store_.is_tracked(pack->id)) {
+      TM_TRY(taken, repacker->take(pack->id, pack->size_bytes));
+    }
+    ++(taken ? report_.packs_repacked : report_.packs_to_repack);
+    if (taken)
+      report_.bytes_repacked += pack->live_bytes;
+    else
+      report_.bytes_to_repack += pack->size_bytes - pack->live_bytes;
+  }
+  TM_DO(check_stop());
+  return repacker ? repacker->finish() : Status();
 }
 
 }  // namespace tidemark

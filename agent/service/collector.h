@@ -8,6 +8,7 @@
 //          no mark of it yet: write garbage/<id> with the time
 //          marked for as long as the grace: drop it, unless a session was handed it meanwhile
 //     -> a mark of a pack that something reaches again: remove it
+//     -> packs of which little is reached are written anew without the rest (repacker.h)
 //
 // A stop, a crash or an error at any step leaves a store that is whole: nothing of the run is
 // needed by the next one. Only packs that two complete runs found unreached go.
@@ -33,6 +34,10 @@ class ReachedSet {
   bool mark(const ChunkId& id);
   bool contains(const ChunkId& id) const { return find(id) != kNone; }
   bool is_marked(std::size_t index) const { return marked_[index]; }
+  bool is_marked(const ChunkId& id) const {
+    const std::size_t at = find(id);
+    return at != kNone && marked_[at];
+  }
 
  private:
   // Half an id tells them apart: whoever could make two alike by trying holds the key, and would
@@ -55,7 +60,8 @@ class Collector {
   struct Pack {
     PackId id;
     std::uint64_t number = 0, size_bytes = 0, live_bytes = 0;
-    std::uint32_t entries = 0;
+    std::uint32_t entries = 0, live_entries = 0;
+    bool damaged = false;
   };
   Status collect();
   Status drop_points();
@@ -72,6 +78,7 @@ class Collector {
   Status drop_orphans();
   Status forget_marks();
   Status forget_leftovers();
+  Status repack();
   Status check_stop() const;
 
   StoreService& store_;

@@ -117,6 +117,10 @@ constexpr std::pair<const char*, std::uint64_t CollectReport::*> kCollectFields[
     {"packs_waiting", &CollectReport::packs_waiting},
     {"bytes_waiting", &CollectReport::bytes_waiting},
     {"orphans", &CollectReport::orphans},
+    {"packs_repacked", &CollectReport::packs_repacked},
+    {"bytes_repacked", &CollectReport::bytes_repacked},
+    {"packs_to_repack", &CollectReport::packs_to_repack},
+    {"bytes_to_repack", &CollectReport::bytes_to_repack},
     {"duration_ms", &CollectReport::duration_ms},
 };
 

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -58,7 +59,11 @@ struct DamagedRecord {
 // later collection, at least `grace` after the mark, finds the same.
 struct CollectRequest {
   std::chrono::microseconds grace = std::chrono::hours(24);
-  bool dry_run = false;  // looks, marks nothing and removes nothing
+  bool dry_run = false;  // looks, marks nothing, writes nothing and removes nothing
+  // Packs of which points reach less than this part are written anew without the rest; 0: none.
+  double repack = 0;
+  // The store's; without them nothing is written anew. Only of use where the store is served.
+  std::shared_ptr<const StoreKeys> keys;
   std::stop_token stop;
   std::function<void()> on_step;  // called between any two steps, with nothing locked; may be empty
 };
@@ -69,6 +74,10 @@ struct CollectReport {
   std::uint64_t packs_removed = 0, bytes_removed = 0;
   std::uint64_t packs_waiting = 0, bytes_waiting = 0;  // unreached, their grace is not over
   std::uint64_t orphans = 0;                           // of both: packs the catalog did not know
+  std::uint64_t packs_repacked = 0, bytes_repacked = 0;  // written anew; the bytes reached in them
+  // Mostly dead packs that were left as they are (no key, a session holds them, enough was done for
+  // one run, damage, a dry run), and how many of their bytes nothing reaches.
+  std::uint64_t packs_to_repack = 0, bytes_to_repack = 0;
   std::uint64_t duration_ms = 0;
 };
 

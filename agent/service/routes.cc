@@ -268,6 +268,7 @@ Result<HttpResponse> StoreApi::collect(const HttpRequest& request) {
       wanted.grace = std::chrono::microseconds(*us);
     }
     wanted.dry_run = query_at(request, "dry_run") == "1";
+    if (policy_.prepare_collection) policy_.prepare_collection(wanted);
     TM_TRY(const std::uint64_t number, store_->start_collection(wanted));
     return json_response(202, nlohmann::json{{"number", number}}.dump());
   }

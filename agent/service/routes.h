@@ -18,6 +18,9 @@ struct ApiPolicy {
   // True where `reader` may read the points of `owner`'s asset; its own it always may.
   std::function<bool(const std::string& reader, const std::string& owner, const AssetName& asset)>
       may_read;
+  // Adds to a collection what is no matter of the request: when packs are written anew, and the
+  // key for it. May be empty.
+  std::function<void(CollectRequest& request)> prepare_collection;
 };
 
 // Answers a request under /v1/. `store` may be null at a site that serves none. Only the store's

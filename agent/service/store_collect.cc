@@ -56,6 +56,23 @@ Result<std::vector<PackId>> StoreService::drop_packs(std::span<const PackId> pac
   return dropped;
 }
 
+Status StoreService::add_repacked(const PackId& id, ByteView bytes,
+                                  std::span<const PackEntry> entries,
+                                  std::span<const PackId> from) {
+  TM_DO(still_owner());
+  const auto tracked = [this](const PackId& pack) { return is_tracked(pack); };
+  if (std::ranges::all_of(from, tracked)) return {};
+  TM_DO(write_pack(id, bytes));
+  TM_DO(backend_->remove(pack_mark_name(id)));
+  // Whoever was told of a chunk counts on the pack that it was in then.
+  const std::unique_lock gate(pin_gate_);
+  TM_DO(still_owner());
+  std::vector<PackId> free;
+  for (const PackId& pack : from)
+    if (!is_tracked(pack)) free.push_back(pack);
+  return catalog_->move_chunks(row_of(id, bytes, entries.size()), entries, free);
+}
+
 Result<std::uint64_t> StoreService::drop_points(std::span<const PointRow> points) {
   const std::lock_guard lock(commit_mutex_);
   const std::lock_guard decisions(decision_mutex_);

@@ -363,6 +363,13 @@ Status StoreService::write_pack(const PackId& id, ByteView bytes) {
   return writer->commit();
 }
 
+Result<bool> StoreService::knows_all(std::span<const PackEntry> entries) {
+  std::vector<ChunkId> ids;
+  for (const PackEntry& entry : entries) ids.push_back(entry.id);
+  TM_TRY(const auto found, catalog_->find_chunks(ids));
+  return std::ranges::all_of(found, [](const auto& row) { return row.has_value(); });
+}
+
 Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
   TM_TRY(const SessionRow row, live_session(upload));
   std::optional<PackRow> known;
@@ -371,27 +378,34 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
     TM_TRY(known, catalog_->find_pack(id));
     TM_DO(pin(row.id, std::span(&id, 1)));
   }
-  if (known && !known->damaged)
-    return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
   auto index = check_pack(bytes, id);
   // What a peer sends is its mistake, not damage of ours.
   if (!index)
     return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
+  if (known && !known->damaged) {
+    // What was in it may lie in another pack since, which went: then it is kept once more.
+    TM_TRY(const bool all, knows_all(index->entries));
+    if (all) return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
+  }
   TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
   if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
   TM_DO(keep_pack(id, bytes, index->entries));
   return unless_ended(catalog_->renew_session(row.id, clock_.now(), bytes.size()));
 }
 
+PackRow StoreService::row_of(const PackId& id, ByteView bytes, std::size_t entries) {
+  PackRow pack;
+  pack.id = id;
+  pack.size_bytes = bytes.size();
+  pack.entries = static_cast<std::uint32_t>(entries);
+  return pack;
+}
+
 Status StoreService::keep_pack(const PackId& id, ByteView bytes,
                                std::span<const PackEntry> entries) {
   TM_DO(write_pack(id, bytes));
   TM_DO(backend_->remove(pack_mark_name(id)));
-  PackRow pack;
-  pack.id = id;
-  pack.size_bytes = bytes.size();
-  pack.entries = static_cast<std::uint32_t>(entries.size());
-  return catalog_->add_pack(pack, entries);
+  return catalog_->add_pack(row_of(id, bytes, entries.size()), entries);
 }
 
 Status StoreService::set_aside(const PackId& id) {

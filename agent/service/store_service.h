@@ -99,6 +99,10 @@ class StoreService final : public PointStore {
   // stay. The ones that went are returned. `chunks`: as of Catalog::drop_packs().
   Result<std::vector<PackId>> drop_packs(std::span<const PackId> packs,
                                          std::span<const ChunkId> chunks);
+  // Adds a pack of blobs that lie in the packs `from`, and takes it for their place: durable first,
+  // then in the catalog. Where a session was handed one of `from`, what lies there stays there.
+  Status add_repacked(const PackId& id, ByteView bytes, std::span<const PackEntry> entries,
+                      std::span<const PackId> from);
   // Drops deleted points: a note of their links, the record, its row, its marks. Parents of open
   // sessions and the newest point of all stay. The number that went is returned.
   Result<std::uint64_t> drop_points(std::span<const PointRow> points);
@@ -133,6 +137,8 @@ class StoreService final : public PointStore {
   Status check_chunks_present(std::span<const ChunkId> ids);
   // Makes the pack durable and known; other bytes that lie under its name are replaced.
   Status keep_pack(const PackId& id, ByteView bytes, std::span<const PackEntry> entries);
+  Result<bool> knows_all(std::span<const PackEntry> entries);
+  static PackRow row_of(const PackId& id, ByteView bytes, std::size_t entries);
   Status write_pack(const PackId& id, ByteView bytes);
   Result<PointRow> adopt_record(const PointId& id);
   // Finds out what became of `unsettled_`: finishes its commit, or takes the record back where its

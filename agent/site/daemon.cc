@@ -158,6 +158,7 @@ class Daemon {
     own_.store = *std::move(service);
     TM_TRY(own_.descriptor, own_.store->descriptor());
     TM_TRY(own_.keys, open_keys(own_.descriptor, config.store->key, config.store->passphrase));
+    if (own_.keys) keys_ = std::make_shared<const StoreKeys>(own_.keys->clone());
     Scrubber::Options options;
     options.state_file = config.state / "scrub.json";
     options.on_damage = [this](const PackId& id, const Bytes& pack) { save_from(id, pack); };
@@ -179,6 +180,9 @@ class Daemon {
     policy.may_read = [this](const std::string& reader, const std::string& owner,
                              const AssetName& asset) {
       return this->config()->may_read(reader, owner, asset);
+    };
+    policy.prepare_collection = [this](CollectRequest& request) {
+      add_repacking(this->config()->store->gc, request);
     };
     api_ = std::make_unique<StoreApi>(service_, std::move(policy));
     HttpServerOptions options;
@@ -446,10 +450,16 @@ class Daemon {
     full_at_ = full;
   }
 
+  void add_repacking(const CollectConfig& gc, CollectRequest& request) const {
+    request.repack = gc.repack;
+    request.keys = keys_;
+  }
+
   void collect(const CollectConfig& gc) {
     const log::JobScope scope(log::new_job("gc"));
     CollectRequest request;
     request.grace = gc.grace;
+    add_repacking(gc, request);
     request.stop = stop_;
     const auto done = service_->collect(request);
     {
@@ -460,9 +470,11 @@ class Daemon {
       log::error("{}", done.error().describe());
       return;
     }
-    log::info("garbage collection: {} removed in {} packs, {} waiting, {} points dropped, {} ms",
-              format_bytes(done->bytes_removed), done->packs_removed,
-              format_bytes(done->bytes_waiting), done->points_dropped, done->duration_ms);
+    log::info(
+        "garbage collection: {} removed in {} packs, {} waiting, {} points dropped, "
+        "{} packs written anew, {} ms",
+        format_bytes(done->bytes_removed), done->packs_removed, format_bytes(done->bytes_waiting),
+        done->points_dropped, done->packs_repacked, done->duration_ms);
     const std::lock_guard lock(store_mutex_);
     collected_at_ = clock_.now();
     collected_ = *done;
@@ -507,6 +519,7 @@ class Daemon {
   bool status_failed_ = false, events_failed_ = false;
 
   StoreAccess own_;
+  std::shared_ptr<const StoreKeys> keys_;  // null: not at hand
   StoreService* service_ = nullptr;  // own_.store
   std::unique_ptr<Scrubber> scrubber_;
   std::mutex store_mutex_;

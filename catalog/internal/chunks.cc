@@ -136,40 +136,64 @@ Result<std::optional<PackRow>> RocksCatalog::find_pack(const PackId& id) {
 Status RocksCatalog::add_pack(const PackRow& pack, std::span<const PackEntry> entries) {
   TM_DO(check_entries(pack, entries));
   std::lock_guard lock(write_mutex_);
+  return index_pack(pack, entries, {}, false);
+}
+
+Status RocksCatalog::move_chunks(const PackRow& pack, std::span<const PackEntry> entries,
+                                 std::span<const PackId> from) {
+  TM_DO(check_entries(pack, entries));
+  std::lock_guard lock(write_mutex_);
+  std::unordered_set<std::uint64_t> numbers;
+  for (const PackId& id : from) {
+    TM_TRY(const auto row, read_pack(id));
+    if (row) numbers.insert(row->number);
+  }
+  return index_pack(pack, entries, numbers, true);
+}
+
+void RocksCatalog::put_pack(Change& change, const PackRow& pack, const StoredPack& row,
+                            bool mended) {
+  const std::string key = id_key(RowKind::pack, pack.id);
+  put(change, key, encode_pack(key, row));
+  if (mended) {
+    erase(change, number_key(RowKind::damaged_pack, row.number));
+    return;
+  }
+  const std::string by_number = number_key(RowKind::pack_number, row.number);
+  put(change, by_number, encode_pack_number(by_number, pack.id));
+  change.state.stats.packs += 1;
+  change.state.stats.pack_bytes += pack.size_bytes;
+}
+
+Status RocksCatalog::index_pack(const PackRow& pack, std::span<const PackEntry> entries,
+                                const std::unordered_set<std::uint64_t>& from, bool sync) {
   TM_TRY(const auto known, read_pack(pack.id));
   const bool mended = known && known->damaged;
-  if (known && !mended) return {};
-
   std::vector<ChunkId> ids;
   ids.reserve(entries.size());
   for (const PackEntry& entry : entries) ids.push_back(entry.id);
   TM_TRY(const auto rows, read_chunks(ids));
 
   Change change = begin();
-  const std::uint64_t number = mended ? known->number : change.state.next_pack++;
-  const StoredPack row{number, pack.size_bytes, pack.entries, false};
-  const std::string key = id_key(RowKind::pack, pack.id);
-  put(change, key, encode_pack(key, row));
-  if (mended) {
-    erase(change, number_key(RowKind::damaged_pack, number));
-  } else {
-    const std::string by_number = number_key(RowKind::pack_number, number);
-    put(change, by_number, encode_pack_number(by_number, pack.id));
-    change.state.stats.packs += 1;
-    change.state.stats.pack_bytes += pack.size_bytes;
-  }
+  const std::uint64_t number = known ? known->number : change.state.next_pack++;
+  if (!known || mended)
+    put_pack(change, pack, {number, pack.size_bytes, pack.entries, false}, mended);
   std::unordered_set<ChunkId, IdHash> seen;  // one pack may hold a chunk twice
   for (std::size_t i = 0; i < entries.size(); ++i) {
+    const bool moves = rows[i] && rows[i]->pack != number && from.contains(rows[i]->pack);
     // damaged_packs_ changes under write_mutex_ only, which is held.
-    if (rows[i] && (rows[i]->pack == number || !damaged_packs_.contains(rows[i]->pack))) continue;
-    if (!seen.insert(ids[i]).second) continue;
+    const bool stays =
+        rows[i] && !moves && (rows[i]->pack == number || !damaged_packs_.contains(rows[i]->pack));
+    if (stays || !seen.insert(ids[i]).second) continue;
     if (rows[i]) count_chunk(change.state.stats, *rows[i], false);
-    const StoredChunk chunk = stored(entries[i], row.number);
+    StoredChunk chunk = stored(entries[i], number);
+    if (moves) chunk.closed_epoch = rows[i]->closed_epoch;
     count_chunk(change.state.stats, chunk, true);
     database_->put(change.batch, Table::chunks, as_text(ids[i].view()),
                    encode_chunk(ids[i], chunk));
   }
-  TM_DO(apply(change, mended));
+  if (known && !mended && seen.empty()) return {};
+  TM_DO(apply(change, mended || sync));
   if (!mended) return {};
   std::unique_lock damage(damage_mutex_);
   damaged_packs_.erase(number);

@@ -52,6 +52,8 @@ class RocksCatalog final : public Catalog {
   Result<std::vector<std::optional<ChunkRow>>> find_chunks(std::span<const ChunkId> ids) override;
   Result<std::optional<PackRow>> find_pack(const PackId& id) override;
   Status add_pack(const PackRow& pack, std::span<const PackEntry> entries) override;
+  Status move_chunks(const PackRow& pack, std::span<const PackEntry> entries,
+                     std::span<const PackId> from) override;
   Status mark_pack_damaged(const PackId& id) override;
   std::uint64_t damaged_packs() const override {
     const std::shared_lock lock(damage_mutex_);
@@ -135,6 +137,11 @@ class RocksCatalog final : public Catalog {
   // All that follow: REQUIRES write_mutex_.
   Change begin();
   Status apply(Change& change, bool sync);
+  // `from`: the numbers of packs whose chunks go over to this one.
+  Status index_pack(const PackRow& pack, std::span<const PackEntry> entries,
+                    const std::unordered_set<std::uint64_t>& from, bool sync);
+  // The row of `pack`, new or whole again, and its place in the indexes.
+  void put_pack(Change& change, const PackRow& pack, const StoredPack& row, bool mended);
   void put(Change& change, std::string_view key, std::string_view value) {
     database_->put(change.batch, Table::rows, key, value);
   }

@@ -122,6 +122,66 @@ TEST_F(ChunksTest, ADamagedPackThatIsAddedAgainIsWhole) {
   }
 }
 
+TEST_F(ChunksTest, MovedChunksLieInTheNewPackAndNoOthersDo) {
+  must(add(*catalog_, make_pack(1, {10, 11, 12})));
+  must(add(*catalog_, make_pack(2, {20, 21})));
+  must(add(*catalog_, make_pack(3, {30})));
+  const CatalogStats before = must(catalog_->stats());
+  const TestPack fresh = make_pack(4, {11, 20, 30, 40});
+  const std::vector<PackId> from = {nth<PackId>(1), nth<PackId>(2), nth<PackId>(9)};
+  for (int round = 0; round < 2; ++round, reopen()) {
+    must(catalog_->move_chunks(fresh.row, fresh.entries, from));
+    const auto lies_in = [&](std::uint64_t chunk, std::uint64_t pack) {
+      EXPECT_EQ(find_chunk(*catalog_, chunk)->location.pack, nth<PackId>(pack)) << chunk;
+    };
+    lies_in(10, 1);
+    lies_in(11, 4);
+    lies_in(12, 1);
+    lies_in(20, 4);
+    lies_in(21, 2);
+    lies_in(30, 3);  // its pack was not named
+    lies_in(40, 4);
+    EXPECT_EQ(find_chunk(*catalog_, 20)->location.entry, fresh.entries[1]);
+    EXPECT_EQ(must(catalog_->stats()).packs, before.packs + 1);
+    EXPECT_EQ(must(catalog_->stats()).chunks, before.chunks + 1);
+    EXPECT_TRUE(must(catalog_->check()).empty());
+  }
+  // What is left there goes without them.
+  const std::vector<PackId> gone = {nth<PackId>(1)};
+  const std::vector<ChunkId> rows = {nth<ChunkId>(10), nth<ChunkId>(11), nth<ChunkId>(12)};
+  must(catalog_->drop_packs(gone, rows));
+  EXPECT_TRUE(find_chunk(*catalog_, 11));
+  EXPECT_TRUE(must(catalog_->check()).empty());
+}
+
+TEST_F(ChunksTest, AMovedNodeStaysClosed) {
+  must(add(*catalog_, make_pack(1, {20, 21}, BlobKind::node)));
+  const ChunkId node = nth<ChunkId>(20);
+  must(catalog_->commit_point(make_point(1, "tokyo", "rbd/rbd/a", {1}, std::nullopt),
+                              std::span(&node, 1), std::nullopt));
+  const TestPack fresh = make_pack(2, {20, 21}, BlobKind::node);
+  const PackId from = nth<PackId>(1);
+  must(catalog_->move_chunks(fresh.row, fresh.entries, std::span(&from, 1)));
+  EXPECT_EQ(find_chunk(*catalog_, 20)->location.pack, nth<PackId>(2));
+  EXPECT_TRUE(find_chunk(*catalog_, 20)->closed);
+  EXPECT_FALSE(find_chunk(*catalog_, 21)->closed);
+}
+
+TEST_F(ChunksTest, AKnownPackThatIsAddedAgainTakesBackWhatHasNoPlace) {
+  const TestPack old = make_pack(1, {10, 11}), fresh = make_pack(2, {10});
+  must(add(*catalog_, old));
+  const PackId from = nth<PackId>(1), gone = nth<PackId>(2);
+  must(catalog_->move_chunks(fresh.row, fresh.entries, std::span(&from, 1)));
+  const ChunkId moved = nth<ChunkId>(10);
+  must(catalog_->drop_packs(std::span(&gone, 1), std::span(&moved, 1)));
+  EXPECT_FALSE(find_chunk(*catalog_, 10));
+  must(add(*catalog_, old));
+  EXPECT_EQ(find_chunk(*catalog_, 10)->location.pack, nth<PackId>(1));
+  EXPECT_EQ(must(catalog_->stats()).packs, 1U);
+  EXPECT_EQ(must(catalog_->stats()).chunks, 2U);
+  EXPECT_TRUE(must(catalog_->check()).empty());
+}
+
 TEST_F(ChunksTest, MarkingAPackTwiceIsTheSameAndAnUnknownOneIsNotFound) {
   must(add(*catalog_, make_pack(1, {10})));
   must(catalog_->mark_pack_damaged(nth<PackId>(1)));

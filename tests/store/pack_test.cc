@@ -87,6 +87,35 @@ TEST_P(Packs, GiveBackBlobsOfAllSorts) {
   expect_all_back(pack_of(blobs), blobs);
 }
 
+TEST_P(Packs, TakeBlobsOverFromOtherPacksAsTheyWereEncoded) {
+  SCOPED_TRACE(rng_.trace());
+  const auto blobs = all_sorts(rng_);
+  const PackWriter::Pack old = pack_of(blobs);
+  PackWriter writer(keys_);
+  for (std::size_t i = old.entries.size(); i > 0; --i) {
+    const PackEntry& entry = old.entries[i - 1];
+    const auto blob = unseal_blob(keys_, old.bytes, entry, stored_of(old, entry));
+    ASSERT_TRUE(blob) << blob.error().describe();
+    EXPECT_EQ(blob->codec, entry.codec);
+    writer.add(*blob);
+  }
+  const std::vector<Blob> reversed(blobs.rbegin(), blobs.rend());
+  const PackWriter::Pack fresh = writer.finish();
+  expect_all_back(fresh, reversed);
+  EXPECT_EQ(fresh.bytes.size(), old.bytes.size());
+}
+
+TEST_P(Packs, TakeOverNothingThatIsDamaged) {
+  SCOPED_TRACE(rng_.trace());
+  const PackWriter::Pack pack = pack_of(all_sorts(rng_));
+  for (const PackEntry& entry : pack.entries) {
+    Bytes stored = copy_of(stored_of(pack, entry));
+    if (stored.empty()) continue;
+    stored[rng_.below(stored.size())] ^= 1;
+    EXPECT_FALSE(unseal_blob(keys_, pack.bytes, entry, stored)) << entry.ordinal;
+  }
+}
+
 TEST_P(Packs, GiveBackTheLargestBlobs) {
   const std::vector<Blob> blobs = {{BlobKind::chunk, rng_.bytes(kBlobPlainBytesMax), 0},
                                    {BlobKind::chunk, Bytes(kBlobPlainBytesMax, 0), 0}};
