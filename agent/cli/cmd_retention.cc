@@ -34,7 +34,13 @@ Result<std::vector<PlannedPoint>> make_plan(Command& command, StoreAccess& acces
   TM_TRY(auto rows, access.store->points(filter.first, filter.second));
   if (rows.empty() && !asset_text.empty())
     return Error(ErrorCode::not_found, access.name + " has no points of " + asset_text);
-  return plan_retention(std::move(rows), command.clock.now());
+  // Another site's rules are not known here; its store keeps to them all the same.
+  StoreRules rules;
+  if (command.globals.store_url.empty() && command.globals.peer.empty()) {
+    TM_TRY(const Config* const config, command.config());
+    if (config->store) rules = store_rules(*config);
+  }
+  return plan_retention(std::move(rows), rules, command.clock.now());
 }
 
 Result<int> plan(Command& command, const Arguments& arguments) {

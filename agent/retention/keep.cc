@@ -148,6 +148,8 @@ std::string text_of(const KeepDecision::Reason& why) {
       return "pinned";
     case KeepReason::locked:
       return "locked until " + format_time(why.time);
+    case KeepReason::locked_by_store:
+      return "locked until " + format_time(why.time) + " by this store's rule for " + why.site;
     case KeepReason::future:
       return "received in the future, by a clock that was set back since";
     case KeepReason::no_rule:
@@ -186,6 +188,8 @@ std::vector<KeepDecision> decide_retention(std::span<const RetentionPoint> point
     if (point.pinned) why.push_back({KeepReason::pinned});
     if (const auto until = locked_until(point.received, point.rule); until && now < *until)
       why.push_back({KeepReason::locked, 0, 0, false, *until});
+    if (point.store_lock && now < *point.store_lock)
+      why.push_back({KeepReason::locked_by_store, 0, 0, false, *point.store_lock, point.site});
     if (point.received > now)
       why.push_back({KeepReason::future});
     else

@@ -7,6 +7,9 @@
 //   hourly: N   of the N newest hours that have points, the newest point each; the others likewise
 //   locked_for  a point that young is kept, by the rule that it was taken under
 //
+// Besides these a store may have rules of its own for what a site sends (points.h): until the time
+// that such a rule gives, a point is kept whatever the others say.
+//
 // Of an hour's (a day's …) points a complete one is chosen before one that was taken in part. So a
 // point in part takes no place from a complete one, however many of them come after it.
 // A point goes when neither the rule in force nor the rule that it was taken under wants it: a
@@ -41,11 +44,14 @@ struct RetentionPoint {
   std::optional<KeepConfig> rule;  // that it was taken under; nothing: it is kept for ever
   bool pinned = false;
   bool in_part = false;
+  std::optional<Timestamp> store_lock;  // until when the store's own rule for the site keeps it
+  std::string site;                     // whose point it is; for the explanation of store_lock
 };
 
 enum class KeepReason : std::uint8_t {
   pinned,
   locked,
+  locked_by_store,
   future,
   no_rule,
   newest,
@@ -66,7 +72,8 @@ struct KeepDecision {
     std::uint64_t number = 0;  // "the 3rd …": of last to yearly, counted from the newest
     std::uint64_t of = 0;      // "… of 24"
     bool by_own_rule = false;  // not by the one in force
-    Timestamp time{};          // locked: when it ends; hourly to yearly: when the hour (…) began
+    Timestamp time{};          // locks: when it ends; hourly to yearly: when the hour (…) began
+    std::string site = {};     // locked_by_store: whom the rule is for
     bool operator==(const Reason&) const = default;
   };
   std::vector<Reason> reasons;  // none: it goes

@@ -1,12 +1,32 @@
 // Retention of the points of a store: what their labels say, put before agent/retention/keep.h.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "agent/retention/keep.h"
 #include "catalog/catalog.h"
 
 namespace tidemark {
+
+// What a store holds a site to, whatever the site's own records say.
+struct SiteRule {
+  // Nobody deletes a point of the site before it has been here for so long.
+  std::optional<std::chrono::microseconds> locked_for;
+  // How much its points, and what it is sending, may take.
+  std::optional<std::uint64_t> quota_bytes;
+  bool operator==(const SiteRule&) const = default;
+};
+// By the name of the site; sites that are not named are held to nothing.
+using StoreRules = std::map<std::string, SiteRule, std::less<>>;
+// Those of the configuration's peers.
+StoreRules store_rules(const Config& config);
+
+// When the store's own lock of a point ends; nothing where it has none.
+std::optional<Timestamp> store_lock_of(const StoreRules& rules, const CommittedPoint& point);
 
 // The rule that a point was taken under; nothing where it has none, or one that this version cannot
 // read: it is kept for ever then.
@@ -17,7 +37,8 @@ struct PlannedPoint {
   KeepDecision decision;
 };
 // What becomes of each point, asset by asset. The rule in force for an asset is the one that its
-// newest point was taken under. Deleted points are left out.
-std::vector<PlannedPoint> plan_retention(std::vector<PointRow> rows, Timestamp now);
+// newest point was taken under. Deleted points are left out. `rules`: those of the store.
+std::vector<PlannedPoint> plan_retention(std::vector<PointRow> rows, const StoreRules& rules,
+                                         Timestamp now);
 
 }  // namespace tidemark

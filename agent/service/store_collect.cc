@@ -86,9 +86,12 @@ Result<std::uint64_t> StoreService::drop_points(std::span<const PointRow> points
   std::vector<PointRow> going;
   for (const PointRow& point : points) {
     TM_TRY(auto row, catalog_->find_point(point.point.record.id));
-    const bool stays = !row || !row->deleted || row->pinned ||
-                       parents.contains(point.point.record.id) ||
-                       row->point.sequence == last->point.sequence;
+    if (!row || !row->deleted) continue;
+    // It may have been deleted before the store had a rule that locks it.
+    const auto locked = lock_of(*row);
+    const bool stays = row->pinned || parents.contains(point.point.record.id) ||
+                       row->point.sequence == last->point.sequence ||
+                       (locked && clock_.now() < *locked);
     if (!stays) going.push_back(*std::move(row));
   }
   if (going.empty()) return std::uint64_t{0};
@@ -100,6 +103,7 @@ Result<std::uint64_t> StoreService::drop_points(std::span<const PointRow> points
     const PointId& id = row.point.record.id;
     TM_DO(backend_->remove(point_blob_name(id)));
     TM_DO(catalog_->drop_point(id, clock_.now()));
+    usage_.subtract(row.point.record.site, row.point.stored_bytes);
     TM_DO(backend_->remove(point_mark_name(id, PointMark::deleted)));
   }
   return std::uint64_t{going.size()};

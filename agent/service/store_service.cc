@@ -238,6 +238,7 @@ Result<PointRow> StoreService::adopt_record(const PointId& id) {
   row.record_hash = sha256(bytes);
   TM_TRY(const auto closed, check_complete(row.point.record.root));
   TM_DO(catalog_->commit_point(row, closed, SessionId::from(id.view())));
+  usage_.add(row.point.record.site, row.point.stored_bytes);
   return row;
 }
 
@@ -297,6 +298,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
   TM_DO(settle());
   TM_DO(expire_sessions());
   TM_DO(close_sessions_of(name.text(), site));
+  TM_DO(check_quota(site, 0));
   SessionRow row;
   row.id = random_id<SessionId>();
   row.site = site;
@@ -387,6 +389,7 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
     TM_TRY(const bool all, knows_all(index->entries));
     if (all) return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
   }
+  TM_DO(check_quota(row.site, bytes.size()));
   TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
   if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
   TM_DO(keep_pack(id, bytes, index->entries));
@@ -524,7 +527,10 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   }
   watch_clock_of(record);
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
-  if (recorded) return point;
+  if (recorded) {
+    usage_.add(record.site, row.stored_bytes);
+    return point;
+  }
   // Where the batch was refused, nothing of it was written, and the next point will take the
   // number: the record must not stay. Any other failure may have reached the log all the same: then
   // the record stays, nothing more is written, and the next start brings it into the catalog.
@@ -608,12 +614,12 @@ Status StoreService::set_pinned(const PointId& id, bool pinned) {
   return {};
 }
 
-// A lock is part of the record, which nobody can change. One that has run out did so by a clock
-// that can be believed.
+// A lock is part of the record, which nobody can change, or of our configuration, of which no
+// source has a say. One that has run out did so by a clock that can be believed.
 Status StoreService::check_lock(const PointId& id) {
   TM_TRY(const auto row, catalog_->find_point(id));
   if (!row) return {};
-  const auto until = locked_until(row->point.received, rule_of(row->point.record));
+  const auto until = lock_of(*row);
   if (!until) return {};
   if (clock_.now() < *until)
     return Error(ErrorCode::refused, "the point is locked until " + format_time(*until));

@@ -23,7 +23,9 @@
 #include <unordered_set>
 #include <vector>
 
+#include "agent/retention/points.h"
 #include "agent/service/point_store.h"
+#include "agent/service/site_usage.h"
 #include "base/clock.h"
 #include "catalog/catalog.h"
 #include "store/backend.h"
@@ -74,6 +76,13 @@ class StoreService final : public PointStore {
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
   Result<CollectReport> collect(const CollectRequest& request) override;
+
+  // What sites are held to from now on. Where points have to be counted for a quota and cannot be,
+  // the locks hold and nothing is taken in from the sites that have a quota.
+  Status set_rules(StoreRules rules);
+  // What the points of a site take, deleted ones that are still there included; nothing where no
+  // quota was ever set.
+  std::optional<std::uint64_t> used_by(std::string_view site) const { return usage_.of(site); }
 
   // Marks a pack as damaged, on the backend and in the catalog: what it holds counts as absent,
   // also after a rebuild and without a catalog, until the pack is sent again. Idempotent.
@@ -131,6 +140,12 @@ class StoreService final : public PointStore {
   Status pin(const SessionId& session, std::span<const PackId> packs);
   void watch_clock_of(const PointRecord& record);
   Status check_lock(const PointId& id);
+  // When the last lock of a point ends, the source's or the store's own.
+  std::optional<Timestamp> lock_of(const PointRow& row) const;
+  // `resource_exhausted` where `more` bytes are too many for the site.
+  Status check_quota(std::string_view site, std::uint64_t more);
+  // REQUIRES: commit_mutex_.
+  Status count_usage();
   Status check_record(const PointRecord& record, const SessionRow& session);
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
@@ -156,6 +171,9 @@ class StoreService final : public PointStore {
   // that is known. Guarded by commit_mutex_.
   std::optional<PointId> unsettled_;
   std::atomic<bool> broken_{false};
+  mutable std::mutex rules_mutex_;
+  StoreRules rules_;  // guarded by rules_mutex_
+  SiteUsage usage_;   // changed under commit_mutex_ only
 
   // Held shared while sessions are told what is there and what they hold is noted, and alone while
   // packs go: nobody is told of a pack that is about to go.

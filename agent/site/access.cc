@@ -100,6 +100,7 @@ Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop
   access.name = backend->url();
   auto service = StoreService::open(std::move(backend), config.store->catalog, clock);
   if (service) {
+    TM_DO((*service)->set_rules(store_rules(config)));
     access.store = *std::move(service);
   } else if (service.error().code() == ErrorCode::refused && config.listen) {
     // The agent has the store open: it is asked instead.

@@ -154,6 +154,7 @@ class Daemon {
     own_.name = backend->url();
     auto service = StoreService::open(std::move(backend), config.store->catalog, clock_);
     if (!service) return std::move(service).error().context("store " + own_.name);
+    TM_DO((*service)->set_rules(store_rules(config)));
     service_ = service->get();
     own_.store = *std::move(service);
     TM_TRY(own_.descriptor, own_.store->descriptor());
@@ -264,6 +265,9 @@ class Daemon {
       const std::lock_guard lock(config_mutex_);
       config_ = next;
     }
+    if (service_ != nullptr)
+      if (const auto set = service_->set_rules(store_rules(*next)); !set)
+        log::error("the rules for peers: {}", set.error().describe());
     scheduler_->configure(next);
     log::info("the configuration has changed and is in use");
   }
@@ -490,7 +494,9 @@ class Daemon {
       const std::lock_guard lock(store_mutex_);
       logical_bytes_ = logical;
     }
-    for (const PlannedPoint& point : plan_retention(std::move(rows), clock_.now())) {
+    const auto planned =
+        plan_retention(std::move(rows), store_rules(*config()), clock_.now());
+    for (const PlannedPoint& point : planned) {
       if (point.decision.keep() || stop_.stop_requested()) continue;
       const PointRecord& record = point.row.point.record;
       TM_DO(service_->remove(record.id));

@@ -98,7 +98,7 @@ class Month {
 
   void apply_retention() {
     for (const PlannedPoint& point :
-         plan_retention(must(store_.service().points("", "")), store_.clock().now()))
+         plan_retention(must(store_.service().points("", "")), {}, store_.clock().now()))
       if (!point.decision.keep()) must(store_.service().remove(point.row.point.record.id));
   }
 
