@@ -6,6 +6,7 @@
 #include "agent/service/point_json.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "store/tree.h"
 
 namespace tidemark {
 namespace {
@@ -23,6 +24,11 @@ constexpr int kCatchUpPart = 10;
 constexpr int kLastPart = 100;
 // What may be read in one go, where steps are far apart.
 constexpr double kBurstBytes = 64.0 * kMiB;
+
+Status node_status(ByteView plain) {
+  const auto node = decode_node(plain);
+  return node ? Status() : Status(node.error());
+}
 
 }  // namespace
 
@@ -152,28 +158,47 @@ Status Scrubber::step(microseconds period) {
   return uptime - saved_ >= kSaveStep ? save() : Status();
 }
 
+Status Scrubber::check_bytes(const PackId& id, ByteView bytes) const {
+  TM_TRY(const PackIndex index, check_pack(bytes, id));
+  if (!options_.keys) return {};
+  for (const PackEntry& entry : index.entries) {
+    const auto plain = decode_blob(*options_.keys, bytes, entry,
+                                   bytes.subspan(entry.offset, entry.stored_size));
+    const bool node = plain && entry.kind == BlobKind::node;
+    const Status sound = !plain ? Status(plain.error()) : node ? node_status(*plain) : Status();
+    if (!sound) return sound.error().context("blob " + entry.id.hex());
+  }
+  return {};
+}
+
 Status Scrubber::check(const Left& pack) {
   const std::string name = pack_blob_name(pack.id);
-  auto bytes = read_blob(store_.backend(), name, kPackBytesMax);
+  Result<Bytes> bytes = Bytes();
+  Status sound;
   // Read once more: not all that a medium says once is so.
-  if (!bytes || !check_pack(*bytes, pack.id))
+  for (int tries = 0; tries < 2; ++tries) {
     bytes = read_blob(store_.backend(), name, kPackBytesMax);
-  if (bytes && check_pack(*bytes, pack.id)) return {};
+    sound = bytes ? check_bytes(pack.id, *bytes) : Status(bytes.error());
+    if (sound) return {};
+  }
   // It may have gone meanwhile, as garbage.
   TM_TRY(const auto row, store_.catalog().find_pack(pack.id));
   if (!row || row->damaged) return {};
-  const bool damaged = bytes || bytes.error().code() == ErrorCode::not_found ||
-                       bytes.error().code() == ErrorCode::corruption ||
-                       bytes.error().code() == ErrorCode::invalid_argument;
+  // A pack under another key says nothing against its bytes.
+  const bool foreign = sound.error().code() == ErrorCode::permission_denied;
+  const bool damaged = bytes ? !foreign
+                             : sound.error().code() == ErrorCode::not_found ||
+                                   sound.error().code() == ErrorCode::corruption ||
+                                   sound.error().code() == ErrorCode::invalid_argument;
   if (!damaged) {
-    log::error("scrub: pack {} cannot be read: {}", pack.id.hex(), bytes.error().describe());
+    log::error("scrub: pack {} cannot be read: {}", pack.id.hex(), sound.error().describe());
     const std::lock_guard lock(mutex_);
     ++status_.unreadable_packs;
     return {};
   }
   TM_DO(store_.set_aside(pack.id));
   log::error("scrub: pack {} is damaged and set aside: {}", pack.id.hex(),
-             bytes ? "its bytes are not what its name says" : bytes.error().message());
+             sound.error().message());
   if (options_.on_damage) options_.on_damage(pack.id, bytes ? *bytes : Bytes());
   return {};
 }

@@ -5,10 +5,14 @@
 // are not what its name says is set aside: what it holds counts as absent, so that the next backups
 // of the assets concerned send it again. A pack that could not be read, for whatever reason but
 // damage, is left as it is and counted.
+//
+// With the store's key the scrub is deep: every blob of a pack is opened as well and held against
+// its id, and nodes are decoded, so that a pack that was wrong before it was named is found too.
 #pragma once
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <vector>
@@ -24,6 +28,7 @@ struct ScrubStatus {
   std::uint64_t bytes_read = 0, bytes_left = 0;  // in this round
   std::uint64_t total_read_bytes = 0;            // by this process
   std::uint64_t unreadable_packs = 0;            // in this round
+  bool deep = false;                             // blobs are opened, too
   double progress() const;                       // 0 to 1
 };
 
@@ -31,6 +36,7 @@ class Scrubber {
  public:
   struct Options {
     std::filesystem::path state_file;
+    std::shared_ptr<const StoreKeys> keys;  // the store's; null: packs are not opened
     // Called for each pack that was just set aside, with what could be read of it. May be empty.
     std::function<void(const PackId&, const Bytes&)> on_damage;
     std::stop_token stop;
@@ -38,7 +44,9 @@ class Scrubber {
 
   // `store` and `clock` must outlive it.
   Scrubber(StoreService& store, Clock& clock, Options options)
-      : store_(store), clock_(clock), options_(std::move(options)) {}
+      : store_(store), clock_(clock), options_(std::move(options)) {
+    status_.deep = options_.keys != nullptr;
+  }
 
   // Reads what is due by now; to be called every second or so, by one thread. Errors are those of
   // the catalog and of the state's file.
@@ -60,6 +68,8 @@ class Scrubber {
   void set_deadline(std::chrono::microseconds period);
   double rate() const;  // bytes per microsecond
   Status check(const Left& pack);
+  // What is wrong with a pack's bytes.
+  Status check_bytes(const PackId& id, ByteView bytes) const;
   Status save();
 
   StoreService& store_;

@@ -163,6 +163,7 @@ class Daemon {
     Scrubber::Options options;
     options.state_file = config.state / "scrub.json";
     options.on_damage = [this](const PackId& id, const Bytes& pack) { save_from(id, pack); };
+    options.keys = keys_;
     options.stop = stop_;
     scrubber_ = std::make_unique<Scrubber>(*service_, clock_, std::move(options));
     return {};

@@ -84,7 +84,8 @@ json store_json(const StoreStatus& store) {
     out["scrub"] = {{"round_began", format_time(store.scrub->round_began)},
                     {"completed", format_time(store.scrub->completed)},
                     {"progress", store.scrub->progress()},
-                    {"unreadable_packs", store.scrub->unreadable_packs}};
+                    {"unreadable_packs", store.scrub->unreadable_packs},
+                    {"deep", store.scrub->deep}};
   if (store.space) {
     out["total_bytes"] = store.space->total_bytes;
     out["free_bytes"] = store.space->free_bytes;

@@ -32,9 +32,10 @@ class ScrubTest : public ::testing::Test {
 
   std::filesystem::path state() const { return scratch_.path() / "scrub.json"; }
   // As a restart of the process.
-  void start() {
+  void start(bool deep = false) {
     Scrubber::Options options;
     options.state_file = state();
+    if (deep) options.keys = std::make_shared<const StoreKeys>(store_.keys().clone());
     options.on_damage = [this](const PackId& id, const Bytes&) { damaged_.push_back(id); };
     scrubber_ = std::make_unique<Scrubber>(store_.service(), store_.clock(), std::move(options));
   }
@@ -131,6 +132,49 @@ TEST_F(ScrubTest, WhatWasDamagedIsWantedAgain) {
     read_all(store_.service(), store_.keys(), content.root);
   }
   EXPECT_EQ(damaged_.size(), 20U);
+  EXPECT_EQ(store_.service().catalog().damaged_packs(), 0U);
+}
+
+// A pack as a source with a fault would have sent it: its name is that of its bytes, and one blob
+// is not what its id says.
+PackWriter::Pack pack_with_wrong_blob(const StoreKeys& keys, BlobKind kind) {
+  PackWriter writer(keys);
+  const auto add = [&](const char* text, const char* said) {
+    auto blob = must(encode_blob(keys.chunk_id(as_bytes(said)), kind, as_bytes(text), 0, 1));
+    writer.add(blob);
+  };
+  if (kind == BlobKind::chunk) {
+    add("whole", "whole");
+    add("one thing", "another");
+  } else {
+    add("no node at all", "no node at all");
+  }
+  return writer.finish();
+}
+
+TEST_F(ScrubTest, WithTheKeyWrongContentUnderARightNameIsDamage) {
+  for (const BlobKind kind : {BlobKind::chunk, BlobKind::node}) {
+    const PackWriter::Pack wrong = pack_with_wrong_blob(store_.keys(), kind);
+    must(store_.service().add_saved(wrong.id, wrong.bytes, wrong.entries));
+    damaged_.clear();
+    start();
+    EXPECT_FALSE(scrubber_->status().deep);
+    run(2 * kPeriod);
+    EXPECT_THAT(damaged_, IsEmpty());  // its bytes are as they were sent
+    start(true);
+    EXPECT_TRUE(scrubber_->status().deep);
+    run(2 * kPeriod);
+    EXPECT_THAT(damaged_, ElementsAre(wrong.id));
+    EXPECT_TRUE(must(store_.service().catalog().find_pack(wrong.id))->damaged);
+    EXPECT_EQ(scrubber_->status().unreadable_packs, 0U);
+  }
+}
+
+TEST_F(ScrubTest, ADeepScrubFindsNothingInWhatIsWhole) {
+  start(true);
+  run(2 * kPeriod);
+  EXPECT_GE(scrubber_->status().total_read_bytes, all_bytes());
+  EXPECT_THAT(damaged_, IsEmpty());
   EXPECT_EQ(store_.service().catalog().damaged_packs(), 0U);
 }
 
