@@ -135,8 +135,8 @@ ShapePtr<CollectConfig> collect_section() {
                             "bytes stay.",
                 .fallback = "1d"});
   section->add("repack", &CollectConfig::repack, percent(),
-               {.sentence = "A pack of which points reach less than this part is to be written "
-                            "anew without the rest; not acted upon by this version.",
+               {.sentence = "A pack of which points reach less than this part is written anew "
+                            "without the rest.",
                 .fallback = "30%",
                 .example = "50%"});
   return section;
@@ -202,13 +202,12 @@ ShapePtr<PeerConfig> peer_section() {
                 .fallback = "false",
                 .example = "true"});
   section->add("quota", &PeerConfig::quota_bytes, byte_count(),
-               {.sentence = "How much the peer's points may take in the store here; not acted upon "
-                            "by this version.",
+               {.sentence = "How much the peer's points may take in the store here.",
                 .derived = "no limit",
                 .example = "20TiB"});
   section->add("locked_for", &PeerConfig::locked_for, duration("1s", "3650d"),
                {.sentence = "How long nobody can delete a point of the peer, whatever its own "
-                            "policies say; not acted upon by this version.",
+                            "policies say.",
                 .example = "14d"});
   return section;
 }
