@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <unordered_set>
 
 #include "agent/retention/points.h"
@@ -152,18 +153,21 @@ Result<std::unique_ptr<StoreService>> StoreService::open(
 // True where the backend has a point that the catalog does not know: the catalog is an old copy, or
 // another owner wrote it.
 Result<bool> StoreService::misses_points() {
-  std::vector<PointId> ids;
-  TM_DO(backend_->list_names("points/", [&](std::string_view name) -> Status {
+  std::vector<PointId> ids, known, missing;
+  // Both at once and in the same order: a store of many points is opened in little time.
+  auto known_all = std::async(std::launch::async, [&] {
+    return catalog_->each_point_id([&](const PointId& id) -> Status {
+      known.push_back(id);
+      return {};
+    });
+  });
+  const auto listed = backend_->list_names("points/", [&](std::string_view name) -> Status {
     if (const auto id = point_of_blob_name(name)) ids.push_back(*id);
     return {};
-  }));
-  // Both in the same order, so that a store of many points is opened in little time.
+  });
   std::ranges::sort(ids);
-  std::vector<PointId> known, missing;
-  TM_DO(catalog_->each_point_id([&](const PointId& id) -> Status {
-    known.push_back(id);
-    return {};
-  }));
+  TM_DO(known_all.get());
+  TM_DO(listed);
   std::ranges::set_difference(ids, known, std::back_inserter(missing));
   for (const PointId& id : missing) {
     const auto unknown = read_record(*backend_, id, descriptor_.id);
@@ -689,8 +693,9 @@ Status StoreService::check_clock() {
                  "nothing is removed: by the clock, the newest point came " +
                      format_duration(std::chrono::floor<std::chrono::hours>(slept)) +
                      " before the start, and none has come since")
-        .with_hint("a new point of any source tells whether the clock is right; so do two days in "
-                   "which it runs evenly");
+        .with_hint(
+            "a new point of any source tells whether the clock is right; so do two days in "
+            "which it runs evenly");
   return {};
 }
 

@@ -185,10 +185,10 @@ class StoreService final : public PointStore {
   Timestamp started_;
   std::chrono::microseconds started_uptime_{};
   mutable std::mutex collection_mutex_;
-  Collection collection_;        // guarded by collection_mutex_
-  std::string skewed_site_;      // guarded by commit_mutex_
+  Collection collection_;         // guarded by collection_mutex_
+  std::string skewed_site_;       // guarded by commit_mutex_
   bool clock_confirmed_ = false;  // likewise; by a source, since the start
-  std::jthread collect_thread_;  // last: it uses the rest. Guarded by collection_mutex_
+  std::jthread collect_thread_;   // last: it uses the rest. Guarded by collection_mutex_
 };
 
 }  // namespace tidemark

@@ -32,8 +32,11 @@ class Walk {
     // may give an entry twice.
     auto names = names_in(opened);
     if (!names) return std::move(names).error().context("list " + path);
-    for (const DirectoryEntry& leaf : *names)
-      if (is_wanted(path + leaf.name)) TM_DO(entry(opened, leaf, path + leaf.name));
+    std::string wanted;
+    for (const DirectoryEntry& leaf : *names) {
+      (wanted = path) += leaf.name;
+      if (is_wanted(wanted)) TM_DO(entry(opened, leaf, wanted));
+    }
     return {};
   }
 
@@ -45,10 +48,7 @@ class Walk {
   }
 
   Status entry(const Fd& parent, const DirectoryEntry& leaf, const std::string& path) {
-    if (!sizes_ && leaf.regular) {
-      if (!path.starts_with(prefix_)) return {};
-      return each_({.name = path, .size_bytes = 0});
-    }
+    if (!sizes_ && leaf.regular) return path.starts_with(prefix_) ? each_({path, 0}) : Status();
     struct stat st {};
     if (::fstatat(parent.get(), leaf.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) return {};  // removed meanwhile
