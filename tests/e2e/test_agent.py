@@ -130,14 +130,30 @@ class Agent(Case):
             # A collection comes a quarter of an hour after the start.
             later = {"tidemark_store_collected_timestamp_seconds", "tidemark_store_live_bytes",
                      "tidemark_store_waiting_bytes"}
+            # No peer has a quota here.
+            later |= {"tidemark_site_stored_bytes", "tidemark_site_quota_bytes"}
             self.assertEqual(named - known - later, set(), path)
 
     def test_backups_keep_to_their_limits(self):
         names = ["one", "two", "three", "four"]
+        # Each backup lasts longer than it takes until the status is written again.
+        script, alone, overlap = (os.path.join(self.dir, name) for name in ("hold.sh", "alone", "overlap"))
+        with open(script, "w") as f:
+            f.write(f"""#!/bin/sh
+[ $TIDEMARK_PHASE = before ] || exec rmdir {alone}
+mkdir {alone} || touch {overlap}
+exec sleep 3
+""")
+        os.chmod(script, 0o755)
         self.tokyo.edit_config("policies:\n", "concurrency: { total: 1 }\npolicies:\n")
+        self.tokyo.edit_config("    to: osaka\n", f"""    to: osaka
+    hooks:
+      before: {{ command: [ {script} ], timeout: 20s }}
+      after: {{ command: [ {script} ], timeout: 20s }}
+""")
         for name in names:
-            self.create(name, mib=24)
-            self.fill(24, name)
+            self.create(name, mib=4)
+            self.fill(4, name)
         self.tokyo.start_agent()
         most, waiting = 0, 0
         path = os.path.join(self.tokyo.dir, "state", "status.json")
@@ -152,6 +168,7 @@ class Agent(Case):
         self.assertTrue(all(self.points(name) for name in names))
         self.assertEqual(most, 1)
         self.assertGreaterEqual(waiting, 1)
+        self.assertFalse(os.path.exists(overlap), "two were held at once")
 
     def test_a_changed_configuration_is_taken_up(self):
         self.create(mib=4)
