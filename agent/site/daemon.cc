@@ -5,7 +5,6 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "agent/retention/points.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
 #include "agent/site/events.h"
@@ -13,9 +12,8 @@
 #include "agent/site/orphans.h"
 #include "agent/site/scheduler.h"
 #include "agent/site/status.h"
-#include "agent/site/usage.h"
+#include "agent/site/store_keeper.h"
 #include "agent/site/webhook.h"
-#include "agent/verify/repair.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/log_context.h"
@@ -30,11 +28,7 @@ namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kStopGrace{10};
 constexpr std::chrono::milliseconds kStep{500};
-constexpr Duration kRetentionStep = std::chrono::hours(1);
-constexpr Duration kFirstCollection = std::chrono::minutes(15);
-constexpr std::chrono::seconds kScrubStep{1};
 constexpr Duration kConfigStep = std::chrono::seconds(5);
-constexpr Duration kSpaceStep = std::chrono::minutes(1);
 // How often snapshots that nobody needs are looked for.
 constexpr Duration kTidyStep = std::chrono::minutes(10), kMinTidyStep = std::chrono::seconds(1);
 // The status is written this often, and no more of the time than this part is spent on it.
@@ -92,9 +86,9 @@ class Daemon {
         reloads_(std::move(reloads)),
         stop_(std::move(stop)),
         since_(clock.now()),
-        usage_(config_->state / "usage.json"),
         events_(config_->state),
-        webhook_(events_, [this] { return this->config(); }, stop_),
+        webhook_(
+            events_, [this] { return this->config(); }, stop_),
         norms_(config_->state / "norms.json") {}
 
   Status run() {
@@ -102,8 +96,11 @@ class Daemon {
     config_stamp_ = stamp_of(config_path_);
     for (const std::string& warning : config_warnings(*config)) log::warn("{}", warning);
     TM_DO(lock_state(*config));
-    TM_DO(open_store(*config));
-    scheduler_ = std::make_unique<Scheduler>(config, clock_, own_.store ? &own_ : nullptr, stop_);
+    if (config->store) {
+      TM_TRY(keeper_, StoreKeeper::open([this] { return this->config(); }, clock_, stop_));
+    }
+    scheduler_ =
+        std::make_unique<Scheduler>(config, clock_, keeper_ ? &keeper_->access() : nullptr, stop_);
     scheduler_->on_point([this](const BackupJob& job, const BackupReport& report,
                                 std::optional<Timestamp> before) { judge(job, report, before); });
     events_.open();
@@ -114,8 +111,8 @@ class Daemon {
     {
       const std::jthread scheduling([this] { scheduler_->run(); });
       std::jthread keeping, scrubbing;
-      if (service_ != nullptr) keeping = std::jthread([this] { keep_store(); });
-      if (service_ != nullptr) scrubbing = std::jthread([this] { scrub(); });
+      if (keeper_) keeping = std::jthread([this] { keeper_->keep(); });
+      if (keeper_) scrubbing = std::jthread([this] { keeper_->scrub(); });
       const std::jthread telling([this] { webhook_.run(); });
       const std::jthread tidying([this] { tidy_sources(); });
       supervise();
@@ -148,27 +145,6 @@ class Daemon {
     return {};
   }
 
-  Status open_store(const Config& config) {
-    if (!config.store) return {};
-    TM_TRY(auto backend, open_backend(backend_config(config.store->backend), false));
-    own_.name = backend->url();
-    auto service = StoreService::open(std::move(backend), config.store->catalog, clock_);
-    if (!service) return std::move(service).error().context("store " + own_.name);
-    TM_DO((*service)->set_rules(store_rules(config)));
-    service_ = service->get();
-    own_.store = *std::move(service);
-    TM_TRY(own_.descriptor, own_.store->descriptor());
-    TM_TRY(own_.keys, open_keys(own_.descriptor, config.store->key, config.store->passphrase));
-    if (own_.keys) keys_ = std::make_shared<const StoreKeys>(own_.keys->clone());
-    Scrubber::Options options;
-    options.state_file = config.state / "scrub.json";
-    options.on_damage = [this](const PackId& id, const Bytes& pack) { save_from(id, pack); };
-    options.keys = keys_;
-    options.stop = stop_;
-    scrubber_ = std::make_unique<Scrubber>(*service_, clock_, std::move(options));
-    return {};
-  }
-
   Status serve(const Config& config) {
     if (!config.listen) return {};
     if (!config.tls)
@@ -184,9 +160,9 @@ class Daemon {
       return this->config()->may_read(reader, owner, asset);
     };
     policy.prepare_collection = [this](CollectRequest& request) {
-      add_repacking(this->config()->store->gc, request);
+      keeper_->add_repacking(this->config()->store->gc, request);
     };
-    api_ = std::make_unique<StoreApi>(service_, std::move(policy));
+    api_ = std::make_unique<StoreApi>(keeper_ ? &keeper_->service() : nullptr, std::move(policy));
     HttpServerOptions options;
     options.address = config.listen->host;
     options.port = config.listen->port;
@@ -199,7 +175,7 @@ class Daemon {
   HttpResponse answer(HttpRequest& request) {
     if (request.path == "/healthz") return json_response(200, R"({"status":"alive"})");
     if (request.path == "/readyz") {
-      const auto owner = service_ != nullptr ? service_->still_owner() : Status();
+      const auto owner = keeper_ ? keeper_->service().still_owner() : Status();
       return owner ? json_response(200, R"({"status":"ready"})") : error_response(owner.error());
     }
     if (request.path == "/metrics") return metrics(request.peer_site);
@@ -266,9 +242,7 @@ class Daemon {
       const std::lock_guard lock(config_mutex_);
       config_ = next;
     }
-    if (service_ != nullptr)
-      if (const auto set = service_->set_rules(store_rules(*next)); !set)
-        log::error("the rules for peers: {}", set.error().describe());
+    if (keeper_) keeper_->configure(*next);
     scheduler_->configure(next);
     log::info("the configuration has changed and is in use");
   }
@@ -290,7 +264,7 @@ class Daemon {
     status.time = clock_.now();
     status.agent_since = since_;
     scheduler_->add_to(status);
-    if (service_ != nullptr) add_store(status);
+    if (keeper_) keeper_->add_to(status);
     if (config->tls)
       if (const auto end = certificate_expiry(config->tls->cert); end)
         status.certificate_end = *end;
@@ -298,31 +272,6 @@ class Daemon {
       return std::tie(asset.site, asset.asset, asset.to, asset.policy);
     });
     return status;
-  }
-
-  void add_store(SiteStatus& status) {
-    StoreStatus store;
-    const auto stats = service_->stats();
-    const auto received = add_received(*service_, status);
-    for (const Error* const error :
-         {stats ? nullptr : &stats.error(), received ? nullptr : &received.error()})
-      if (error != nullptr) status.problems.push_back("the store: " + error->message());
-    if (const auto owner = service_->still_owner(); !owner)
-      status.problems.push_back("the store: " + owner.error().message());
-    if (stats) store.stats = *stats;
-    store.damaged_packs = service_->catalog().damaged_packs();
-    store.scrub = scrubber_->status();
-    store.scrub_period = config()->store->scrub.every;
-    {
-      const std::lock_guard lock(store_mutex_);
-      store.space = space_;
-      store.full_at = full_at_;
-      store.logical_bytes = logical_bytes_;
-      store.collected_at = collected_at_;
-      store.collected = collected_;
-      store.collect_error = collect_error_;
-    }
-    status.store = store;
   }
 
   void look_for_events(SiteStatus& now) {
@@ -352,7 +301,9 @@ class Daemon {
       log::warn("what is usual of {} is not remembered: {}", job.asset.text(),
                 words.error().message());
     if (words && !words->empty())
-      events_.raise({"unusual_change", job.asset.text() + " to " + job.to, Severity::critical,
+      events_.raise({"unusual_change",
+                     job.asset.text() + " to " + job.to,
+                     Severity::critical,
                      *words + " (point " + record.id.hex().substr(0, 12) + ")",
                      {}},
                     clock_.now());
@@ -367,42 +318,6 @@ class Daemon {
     if (!written && !std::exchange(status_failed_, true))
       log::error("{}", written.error().describe());
     if (written) status_failed_ = false;
-  }
-
-  // Retention and garbage collection of the store that is served here. The first collection comes a
-  // while after the start: an agent that is started again and again would do nothing else.
-  void keep_store() {
-    auto next_retention = clock_.uptime(), next_space = clock_.uptime();
-    std::optional<Duration> last_collection;
-    const Duration started = clock_.uptime();
-    do {
-      const CollectConfig gc = config()->store->gc;
-      const auto now = clock_.uptime();
-      if (now >= next_space) {
-        next_space = now + kSpaceStep;
-        measure_space();
-      }
-      if (now >= next_retention) {
-        next_retention = now + std::min<Duration>(gc.every, kRetentionStep);
-        if (const auto applied = apply_retention(); !applied)
-          log::error("retention: {}", applied.error().describe());
-      }
-      const auto due = last_collection ? *last_collection + gc.every
-                                       : started + std::min<Duration>(gc.every, kFirstCollection);
-      if (now < due) continue;
-      last_collection = now;
-      collect(gc);
-    } while (sleep_for(stop_, kStep));
-  }
-
-  void scrub() {
-    const log::JobScope scope(log::new_job("scrub"));
-    bool failed = false;
-    do {
-      const auto done = scrubber_->step(config()->store->scrub.every);
-      if (!done && !std::exchange(failed, true)) log::error("scrub: {}", done.error().describe());
-      if (done) failed = false;
-    } while (sleep_for(stop_, kScrubStep));
   }
 
   // Removes snapshots of ours that no policy needs any more.
@@ -431,82 +346,6 @@ class Daemon {
     } while (sleep_for(stop_, kStep));
   }
 
-  // What is whole in a damaged pack need not be sent again, where we can read it.
-  void save_from(const PackId& id, const Bytes& pack) {
-    if (!own_.keys) return;
-    const auto saved = save_whole_blobs(*service_, *own_.keys, pack);
-    if (saved)
-      log::info("scrub: {} chunks and nodes of pack {} were whole and are saved", *saved, id.hex());
-    else
-      log::error("scrub: {}", saved.error().describe());
-  }
-
-  void measure_space() {
-    const auto space = service_->backend().space();
-    std::optional<Timestamp> full;
-    if (space && *space) {
-      const std::uint64_t total = (*space)->total_bytes;
-      const auto kept = usage_.add({clock_.now(), total - std::min(total, (*space)->free_bytes)});
-      if (!kept) log::warn("the store's usage is not remembered: {}", kept.error().message());
-      full = full_at(usage_.samples(), total);
-    }
-    const std::lock_guard lock(store_mutex_);
-    space_ = space ? *space : std::nullopt;
-    full_at_ = full;
-  }
-
-  void add_repacking(const CollectConfig& gc, CollectRequest& request) const {
-    request.repack = gc.repack;
-    request.keys = keys_;
-  }
-
-  void collect(const CollectConfig& gc) {
-    const log::JobScope scope(log::new_job("gc"));
-    CollectRequest request;
-    request.grace = gc.grace;
-    add_repacking(gc, request);
-    request.stop = stop_;
-    const auto done = service_->collect(request);
-    {
-      const std::lock_guard lock(store_mutex_);
-      collect_error_ = done ? std::string() : done.error().message();
-    }
-    if (!done) {
-      log::error("{}", done.error().describe());
-      return;
-    }
-    log::info(
-        "garbage collection: {} removed in {} packs, {} waiting, {} points dropped, "
-        "{} packs written anew, {} ms",
-        format_bytes(done->bytes_removed), done->packs_removed, format_bytes(done->bytes_waiting),
-        done->points_dropped, done->packs_repacked, done->duration_ms);
-    const std::lock_guard lock(store_mutex_);
-    collected_at_ = clock_.now();
-    collected_ = *done;
-  }
-
-  Status apply_retention() {
-    const log::JobScope scope(log::new_job("retention"));
-    TM_DO(service_->check_clock());
-    TM_TRY(auto rows, service_->points("", ""));
-    std::uint64_t logical = 0;
-    for (const PointRow& row : rows) logical += row.point.record.size_bytes;
-    {
-      const std::lock_guard lock(store_mutex_);
-      logical_bytes_ = logical;
-    }
-    const auto planned =
-        plan_retention(std::move(rows), store_rules(*config()), clock_.now());
-    for (const PlannedPoint& point : planned) {
-      if (point.decision.keep() || stop_.stop_requested()) continue;
-      const PointRecord& record = point.row.point.record;
-      TM_DO(service_->remove(record.id));
-      log::info("point {} of {}:{} is dropped: no line of 'keep' wants it", record.id.hex(),
-                record.site, record.asset);
-    }
-    return {};
-  }
-
   mutable std::mutex config_mutex_;
   ConfigPtr config_;            // guarded by config_mutex_
   std::string config_problem_;  // likewise; empty: the file's content is in use
@@ -515,7 +354,6 @@ class Daemon {
   const ReloadRequests reloads_;
   const std::stop_token stop_;
   const Timestamp since_;
-  UsageHistory usage_;  // of the thread that keeps the store
   EventLog events_;
   Webhook webhook_;
   NormBook norms_;
@@ -525,18 +363,7 @@ class Daemon {
   FileStamp config_stamp_;
   bool status_failed_ = false, events_failed_ = false;
 
-  StoreAccess own_;
-  std::shared_ptr<const StoreKeys> keys_;  // null: not at hand
-  StoreService* service_ = nullptr;  // own_.store
-  std::unique_ptr<Scrubber> scrubber_;
-  std::mutex store_mutex_;
-  std::optional<BackendSpace> space_;  // guarded by store_mutex_, as is the rest
-  std::optional<Timestamp> full_at_;
-  std::uint64_t logical_bytes_ = 0;
-  std::optional<Timestamp> collected_at_;
-  CollectReport collected_;
-  std::string collect_error_;
-
+  std::unique_ptr<StoreKeeper> keeper_;  // null: no store is served here
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StoreApi> api_;
   std::unique_ptr<HttpServer> server_;  // last: its threads use the rest

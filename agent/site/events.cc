@@ -1,7 +1,8 @@
 #include "agent/site/events.h"
 
-#include <algorithm>
 #include <fmt/core.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -57,7 +58,9 @@ void add_asset(const AssetStatus& asset, Timestamp now, std::vector<Condition>& 
                    found + "; the objective is " + format_duration(rpo), age ? Duration() : rpo});
   }
   if (asset.failures_in_a_row >= kFailuresMin)
-    out.push_back({"backup_failing", subject, Severity::warning,
+    out.push_back({"backup_failing",
+                   subject,
+                   Severity::warning,
                    fmt::format("{} backups in a row failed; the last one: {}",
                                asset.failures_in_a_row, asset.last_error),
                    {}});
@@ -66,27 +69,49 @@ void add_asset(const AssetStatus& asset, Timestamp now, std::vector<Condition>& 
 void add_store(const StoreStatus& store, const EventsConfig& config, Timestamp now,
                std::vector<Condition>& out) {
   if (store.damaged_packs > 0)
-    out.push_back({"damage", "", Severity::critical,
-                   fmt::format("{} packs of the store are damaged and set aside",
-                               store.damaged_packs),
-                   {}});
+    out.push_back(
+        {"damage",
+         "",
+         Severity::critical,
+         fmt::format("{} packs of the store are damaged and set aside", store.damaged_packs),
+         {}});
   const bool scrubs = store.scrub && store.scrub_period > Duration::zero() &&
                       store.scrub->completed != Timestamp();  // known since its first step
   if (scrubs && now - store.scrub->completed > 2 * store.scrub_period)
-    out.push_back({"scrub_overdue", "", Severity::warning,
+    out.push_back({"scrub_overdue",
+                   "",
+                   Severity::warning,
                    "the store was last read as a whole at " + format_time(store.scrub->completed),
                    {}});
   if (!store.collect_error.empty())
-    out.push_back({"collection_failing", "", Severity::warning, store.collect_error,
-                   kProblemPatience});
+    out.push_back(
+        {"collection_failing", "", Severity::warning, store.collect_error, kProblemPatience});
+  if (!store.clock_error.empty())
+    out.push_back(
+        {"clock_not_believed", "", Severity::warning, store.clock_error, kProblemPatience});
+  for (const StoreStatus::Quota& quota : store.quotas) {
+    const double used = static_cast<double>(quota.used_bytes) /
+                        static_cast<double>(std::max<std::uint64_t>(quota.quota_bytes, 1));
+    if (used >= config.store_used)
+      out.push_back(
+          {"quota_nearly_used",
+           quota.site,
+           used >= kCriticalUse ? Severity::critical : Severity::warning,
+           fmt::format("the points of site {} take {} of the {} that it may take", quota.site,
+                       format_bytes(quota.used_bytes), format_bytes(quota.quota_bytes)),
+           {}});
+  }
   if (!store.space || store.space->total_bytes == 0) return;
   const double used = 1 - static_cast<double>(store.space->free_bytes) /
                               static_cast<double>(store.space->total_bytes);
   if (used < config.store_used) return;
   std::string message = fmt::format("{:.1f}% of the store's space are used", 100 * used);
   if (store.full_at) message += "; it will be full about " + format_time(*store.full_at);
-  out.push_back({"store_nearly_full", "",
-                 used >= kCriticalUse ? Severity::critical : Severity::warning, message, {}});
+  out.push_back({"store_nearly_full",
+                 "",
+                 used >= kCriticalUse ? Severity::critical : Severity::warning,
+                 message,
+                 {}});
 }
 
 // --- what is kept
@@ -114,8 +139,8 @@ std::optional<Event> parse_event(const json& from) {
   event.subject = text("subject");
   event.message = text("message");
   event.note = text("note");
-  event.severity = text("severity") == name_of(Severity::critical) ? Severity::critical
-                                                                   : Severity::warning;
+  event.severity =
+      text("severity") == name_of(Severity::critical) ? Severity::critical : Severity::warning;
   const auto since = time_of(from, "since", good);
   event.over = time_of(from, "resolved_at", good);
   event.acknowledged = time_of(from, "acknowledged_at", good);
@@ -151,15 +176,21 @@ std::vector<Condition> conditions_of(const SiteStatus& status, const EventsConfi
   if (status.store) add_store(*status.store, config, now, out);
   if (status.certificate_end && *status.certificate_end - now < config.certificate_left) {
     const bool ended = *status.certificate_end <= now;
-    out.push_back({"certificate_ending", "", ended ? Severity::critical : Severity::warning,
+    out.push_back({"certificate_ending",
+                   "",
+                   ended ? Severity::critical : Severity::warning,
                    std::string("this site's certificate ") + (ended ? "ended at " : "ends at ") +
                        format_time(*status.certificate_end),
                    {}});
   }
+  for (const std::string& policy : status.idle_policies)
+    out.push_back({"policy_matches_nothing", policy, Severity::warning,
+                   "no asset fits policy " + policy + ": nothing is protected by it",
+                   kProblemPatience});
   for (const std::string& problem : status.problems) {
     const auto colon = problem.find(": ");
-    out.push_back({"problem", problem.substr(0, colon), Severity::warning, problem,
-                   kProblemPatience});
+    out.push_back(
+        {"problem", problem.substr(0, colon), Severity::warning, problem, kProblemPatience});
   }
   const auto key = [](const Condition& c) { return std::tie(c.kind, c.subject); };
   std::ranges::stable_sort(out, {}, key);

@@ -430,6 +430,10 @@ void Scheduler::add_to(SiteStatus& status) const {
     asset.counters = entry.counters;
     status.assets.push_back(std::move(asset));
   }
+  for (const std::string& name : discovered_)
+    if (const auto first = entries_.lower_bound({name, ""});
+        first == entries_.end() || first->first.first != name)
+      status.idle_policies.push_back(name);
   status.waiting += waiting_;
   for (const auto& [about, message] : problems_) status.problems.push_back(about + ": " + message);
 }

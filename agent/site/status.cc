@@ -68,6 +68,15 @@ json events_json(const SiteStatus& status) {
   return out;
 }
 
+json quotas_json(const StoreStatus& store) {
+  json out = json::array();
+  for (const StoreStatus::Quota& quota : store.quotas)
+    out.push_back({{"site", quota.site},
+                   {"used_bytes", quota.used_bytes},
+                   {"quota_bytes", quota.quota_bytes}});
+  return out;
+}
+
 json store_json(const StoreStatus& store) {
   json out = {{"points", store.stats.points},
               {"packs", store.stats.packs},
@@ -79,6 +88,8 @@ json store_json(const StoreStatus& store) {
               {"logical_bytes", store.logical_bytes},
               {"collected_at", optional_time(store.collected_at)},
               {"damaged_packs", store.damaged_packs},
+              {"clock_error", optional_text(store.clock_error)},
+              {"quotas", quotas_json(store)},
               {"scrub", nullptr}};
   if (store.scrub)
     out["scrub"] = {{"round_began", format_time(store.scrub->round_began)},
@@ -130,6 +141,10 @@ class MetricsWriter {
   }
   void sample(std::string_view labels, std::uint64_t value) {
     sample(labels, static_cast<double>(value));
+  }
+  void gauge(std::string_view name, std::string_view help, auto value) {
+    head(name, "gauge", help);
+    sample("", value);
   }
   std::string take() { return std::move(out_); }
 
@@ -192,68 +207,86 @@ void write_assets(const SiteStatus& status, MetricsWriter& out) {
 }
 
 void write_store(const StoreStatus& store, MetricsWriter& out) {
-  const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
-    out.head(name, "gauge", help);
-    out.sample("", value);
-  };
-  gauge("tidemark_store_points", "Points in the store.", store.stats.points);
-  gauge("tidemark_store_packs", "Packs in the store.", store.stats.packs);
-  gauge("tidemark_store_chunks", "Different chunks in the store.", store.stats.chunks);
-  gauge("tidemark_store_pack_bytes", "Bytes of all packs.", store.stats.pack_bytes);
-  gauge("tidemark_store_plain_bytes", "Bytes of all different chunks before compression.",
-        store.stats.plain_bytes);
-  gauge("tidemark_store_logical_bytes",
-        "Bytes of all points, as if each were a full copy; counted every hour.",
-        store.logical_bytes);
+  out.gauge("tidemark_store_points", "Points in the store.", store.stats.points);
+  out.gauge("tidemark_store_packs", "Packs in the store.", store.stats.packs);
+  out.gauge("tidemark_store_chunks", "Different chunks in the store.", store.stats.chunks);
+  out.gauge("tidemark_store_pack_bytes", "Bytes of all packs.", store.stats.pack_bytes);
+  out.gauge("tidemark_store_plain_bytes", "Bytes of all different chunks before compression.",
+            store.stats.plain_bytes);
+  out.gauge("tidemark_store_logical_bytes",
+            "Bytes of all points, as if each were a full copy; counted every hour.",
+            store.logical_bytes);
   const auto ratio = [&](std::string_view name, std::string_view help, std::uint64_t of,
                          std::uint64_t to) {
-    if (of > 0 && to > 0) gauge(name, help, static_cast<double>(of) / static_cast<double>(to));
+    if (of > 0 && to > 0) out.gauge(name, help, static_cast<double>(of) / static_cast<double>(to));
   };
   ratio("tidemark_store_dedup_ratio", "Bytes of all points to those of all different chunks.",
         store.logical_bytes, store.stats.plain_bytes);
   ratio("tidemark_store_compression_ratio", "Bytes of all different chunks to those of all packs.",
         store.stats.plain_bytes, store.stats.pack_bytes);
   if (store.full_at)
-    gauge("tidemark_store_full_timestamp_seconds",
-          "When the store is full, if it goes on as in the last two weeks.",
-          seconds(*store.full_at));
+    out.gauge("tidemark_store_full_timestamp_seconds",
+              "When the store is full, if it goes on as in the last two weeks.",
+              seconds(*store.full_at));
   if (store.space) {
-    gauge("tidemark_store_capacity_bytes", "Size of the medium that the store lies on.",
-          store.space->total_bytes);
-    gauge("tidemark_store_free_bytes", "What is free of it.", store.space->free_bytes);
+    out.gauge("tidemark_store_capacity_bytes", "Size of the medium that the store lies on.",
+              store.space->total_bytes);
+    out.gauge("tidemark_store_free_bytes", "What is free of it.", store.space->free_bytes);
   }
-  gauge("tidemark_scrub_damaged_packs", "Packs that were found to be damaged and are set aside.",
-        store.damaged_packs);
+  out.gauge("tidemark_scrub_damaged_packs",
+            "Packs that were found to be damaged and are set aside.", store.damaged_packs);
   if (store.scrub) {
-    gauge("tidemark_scrub_period_seconds", "In how much time every pack is to be read.",
-          seconds(store.scrub_period));
-    gauge("tidemark_scrub_completed_timestamp_seconds",
-          "When the last round was complete; before the first one, when that began.",
-          seconds(store.scrub->completed));
-    gauge("tidemark_scrub_progress_ratio", "How far this round has come.", store.scrub->progress());
-    gauge("tidemark_scrub_unreadable_packs", "Packs that could not be read in this round.",
-          store.scrub->unreadable_packs);
+    out.gauge("tidemark_scrub_period_seconds", "In how much time every pack is to be read.",
+              seconds(store.scrub_period));
+    out.gauge("tidemark_scrub_completed_timestamp_seconds",
+              "When the last round was complete; before the first one, when that began.",
+              seconds(store.scrub->completed));
+    out.gauge("tidemark_scrub_progress_ratio", "How far this round has come.",
+              store.scrub->progress());
+    out.gauge("tidemark_scrub_unreadable_packs", "Packs that could not be read in this round.",
+              store.scrub->unreadable_packs);
     out.head("tidemark_scrub_read_bytes_total", "counter", "Bytes that were read again.");
     out.sample("", store.scrub->total_read_bytes);
   }
+}
+
+// What of a store goes, and what it waits for.
+void write_keeping(const StoreStatus& store, MetricsWriter& out) {
+  const auto each_quota = [&](std::string_view name, std::string_view help,
+                              std::uint64_t StoreStatus::Quota::*member) {
+    out.head(name, "gauge", help);
+    for (const StoreStatus::Quota& quota : store.quotas)
+      out.sample("{site=\"" + escaped(quota.site) + "\"}", quota.*member);
+  };
+  each_quota("tidemark_site_stored_bytes", "What the points of a site with a quota take.",
+             &StoreStatus::Quota::used_bytes);
+  each_quota("tidemark_site_quota_bytes", "What the points of the site may take.",
+             &StoreStatus::Quota::quota_bytes);
+  out.gauge("tidemark_store_clock_believed", "Whether anything is removed by the store's clock.",
+            std::uint64_t{store.clock_error.empty() ? 1U : 0U});
+  out.head("tidemark_store_repacked_packs_total", "counter",
+           "Packs that were mostly dead and were written anew.");
+  out.sample("", store.repacked_packs);
   if (!store.collected_at) return;
-  gauge("tidemark_store_collected_timestamp_seconds", "When garbage was collected last.",
-        seconds(*store.collected_at));
-  gauge("tidemark_store_live_bytes", "Bytes that points reach, as of the last collection.",
-        store.collected.live_bytes);
-  gauge("tidemark_store_waiting_bytes", "Bytes of packs that wait for their removal.",
-        store.collected.bytes_waiting);
+  out.gauge("tidemark_store_collected_timestamp_seconds", "When garbage was collected last.",
+            seconds(*store.collected_at));
+  out.gauge("tidemark_store_live_bytes", "Bytes that points reach, as of the last collection.",
+            store.collected.live_bytes);
+  out.gauge("tidemark_store_waiting_bytes", "Bytes of packs that wait for their removal.",
+            store.collected.bytes_waiting);
+  out.gauge("tidemark_store_to_repack_bytes", "Bytes of packs that are mostly dead.",
+            store.collected.bytes_to_repack);
 }
 
 void write_events(const SiteStatus& status, MetricsWriter& out) {
   out.head("tidemark_events_open", "gauge",
            "Events that need a person and that nobody has acknowledged.");
   for (const Severity severity : {Severity::critical, Severity::warning})
-    out.sample("{severity=\"" + std::string(name_of(severity)) + "\"}",
-               static_cast<std::uint64_t>(std::ranges::count_if(
-                   status.events, [&](const Event& event) {
-                     return event.alarms() && event.severity == severity;
-                   })));
+    out.sample(
+        "{severity=\"" + std::string(name_of(severity)) + "\"}",
+        static_cast<std::uint64_t>(std::ranges::count_if(status.events, [&](const Event& event) {
+          return event.alarms() && event.severity == severity;
+        })));
   out.head("tidemark_webhook_failures_total", "counter", "Events that the webhook did not take.");
   out.sample("", status.webhook_failures);
 }
@@ -329,7 +362,10 @@ std::string metrics_text(const SiteStatus& status) {
            "What the agent could not find out; its status says what.");
   out.sample("", std::uint64_t{status.problems.size()});
   write_events(status, out);
-  if (status.store) write_store(*status.store, out);
+  if (status.store) {
+    write_store(*status.store, out);
+    write_keeping(*status.store, out);
+  }
   if (status.certificate_end) {
     out.head("tidemark_certificate_end_timestamp_seconds", "gauge",
              "When this site's certificate ends.");

@@ -65,11 +65,18 @@ struct AssetStatus {
 struct StoreStatus {
   CatalogStats stats;
   std::optional<BackendSpace> space;
-  std::optional<Timestamp> full_at;  // as far as the last two weeks tell
-  std::uint64_t logical_bytes = 0;   // of all points, as if each were a full copy; hourly
+  std::optional<Timestamp> full_at;       // as far as the last two weeks tell
+  std::uint64_t logical_bytes = 0;        // of all points, as if each were a full copy; hourly
   std::optional<Timestamp> collected_at;  // the last collection of this agent
   CollectReport collected;
-  std::string collect_error;  // of the last try; empty where it went well
+  std::uint64_t repacked_packs = 0;  // since the agent's start
+  std::string collect_error;         // of the last try; empty where it went well
+  std::string clock_error;           // why nothing is removed by this clock; empty: it is believed
+  struct Quota {
+    std::string site;
+    std::uint64_t used_bytes = 0, quota_bytes = 0;
+  };
+  std::vector<Quota> quotas;  // of the peers that have one
   std::uint64_t damaged_packs = 0;
   std::optional<ScrubStatus> scrub;
   Duration scrub_period{};
@@ -78,11 +85,12 @@ struct StoreStatus {
 struct SiteStatus {
   std::string site;
   Timestamp time;
-  std::optional<Timestamp> agent_since;  // nothing: no agent runs
-  std::vector<AssetStatus> assets;       // in the order of (site, asset, store, policy)
-  std::uint64_t waiting = 0;             // due, and held back by the limits
-  std::vector<std::string> problems;     // what could not be found out, in words
-  std::optional<StoreStatus> store;      // served here
+  std::optional<Timestamp> agent_since;    // nothing: no agent runs
+  std::vector<AssetStatus> assets;         // in the order of (site, asset, store, policy)
+  std::uint64_t waiting = 0;               // due, and held back by the limits
+  std::vector<std::string> problems;       // what could not be found out, in words
+  std::vector<std::string> idle_policies;  // that match no asset
+  std::optional<StoreStatus> store;        // served here
   std::optional<Timestamp> certificate_end;
   std::vector<Event> events;           // that are not over, oldest first
   std::uint64_t webhook_failures = 0;  // since the agent's start

@@ -89,6 +89,15 @@ TEST_F(ConditionsTest, WhatTheStoreHas) {
   status_.store->collect_error = "a tree cannot be followed";
   EXPECT_EQ(found(), Kinds{"collection_failing"});
   status_ = well();
+  status_.store->clock_error = "the clock jumped";
+  EXPECT_EQ(found(), Kinds{"clock_not_believed"});
+  status_ = well();
+  status_.store->quotas = {{"nagoya", 84, 100}, {"tokyo", 85, 100}};
+  EXPECT_EQ(found(), Kinds{"quota_nearly_used/tokyo"});
+  EXPECT_EQ(conditions_of(status_, config_)[0].severity, Severity::warning);
+  status_.store->quotas = {{"tokyo", 101, 100}};
+  EXPECT_EQ(conditions_of(status_, config_)[0].severity, Severity::critical);
+  status_ = well();
   status_.store->space->free_bytes = 151;
   EXPECT_EQ(found(), Kinds{});
   status_.store->space->free_bytes = 150;
@@ -96,6 +105,12 @@ TEST_F(ConditionsTest, WhatTheStoreHas) {
   EXPECT_EQ(conditions_of(status_, config_)[0].severity, Severity::warning);
   status_.store->space->free_bytes = 10;
   EXPECT_EQ(conditions_of(status_, config_)[0].severity, Severity::critical);
+}
+
+TEST_F(ConditionsTest, APolicyThatMatchesNothing) {
+  status_.idle_policies = {"hourly"};
+  EXPECT_EQ(found(), Kinds{"policy_matches_nothing/hourly"});
+  EXPECT_EQ(conditions_of(status_, config_)[0].patience, minutes(10)) << "it may just be new";
 }
 
 TEST_F(ConditionsTest, AScrubThatHasNotReadItsStateYetIsNotOverdue) {
@@ -320,8 +335,8 @@ TEST_F(EventLogTest, OfWhatIsOverTheNewestStay) {
 
 TEST_F(EventLogTest, AFileThatCannotBeUnderstoodIsSetAside) {
   pass(seconds(0), {late_});
-  for (const std::string text : {"", "{", "[]", R"({"version":2,"events":[]})",
-                                 R"({"version":1,"events":[{"id":"x"}]})"}) {
+  for (const std::string text :
+       {"", "{", "[]", R"({"version":2,"events":[]})", R"({"version":1,"events":[{"id":"x"}]})"}) {
     must(write_file_durably(scratch_.path() / "events.json", as_bytes(text)));
     restart();
     EXPECT_TRUE(log_->events().empty()) << text;
