@@ -92,9 +92,8 @@ Result<RestoreReport> VolumeRestore::write_everything(VolumeTarget& target) {
   return report();
 }
 
-Result<std::unique_ptr<RbdImage>> VolumeRestore::create_image(CephCluster& cluster,
-                                                              std::shared_ptr<CephCluster> shared,
-                                                              const RbdImageName& name) {
+Result<std::unique_ptr<RbdImage>> VolumeRestore::create_image(
+    const std::shared_ptr<CephCluster>& cluster, const RbdImageName& name, const NewImage& as) {
   CreateImage what;
   what.size_bytes = size();
   what.order = meta_.image.order;
@@ -105,15 +104,16 @@ Result<std::unique_ptr<RbdImage>> VolumeRestore::create_image(CephCluster& clust
   what.features = meta_.image.features & kCreatableFeatures;
   what.data_pool = meta_.image.data_pool;
   what.metadata = meta_.image.metadata;
-  auto created = RbdImage::create(cluster, name, what);
+  if (as.adjust) as.adjust(what);
+  auto created = RbdImage::create(*cluster, name, what);
   if (!created && created.error().code() == ErrorCode::not_found && !what.data_pool.empty()) {
     log::warn("data pool '{}' is not here; the image is restored without one", what.data_pool);
     what.data_pool.clear();
-    created = RbdImage::create(cluster, name, what);
+    created = RbdImage::create(*cluster, name, what);
   }
   TM_DO(std::move(created));
   static_assert((kCreatableFeatures & kFeatureDataPool) == 0);  // set by naming the pool
-  return RbdImage::open_read_write(std::move(shared), name);
+  return RbdImage::open_read_write(cluster, name);
 }
 
 // True where an image of that name is there and may go.
@@ -145,28 +145,45 @@ Status VolumeRestore::remove_replaced(const std::shared_ptr<CephCluster>& cluste
   return RbdImage::remove(*cluster, name);
 }
 
-Result<RestoreReport> VolumeRestore::to_new_image(std::shared_ptr<CephCluster> cluster,
-                                                  const RbdImageName& name, bool force) {
-  TM_TRY(const bool replace, check_replaceable(cluster, name, force));
+Result<RbdImageName> VolumeRestore::write_aside(const std::shared_ptr<CephCluster>& cluster,
+                                                const RbdImageName& name, const NewImage& as) {
   RbdImageName restoring = name;
   restoring.image += kRestoringSuffix;
   auto leftover = RbdImage::remove(*cluster, restoring);
   if (!leftover && leftover.error().code() != ErrorCode::not_found)
     return std::move(leftover).error().context("remove what an earlier restore left");
-  {
-    TM_TRY(auto image, create_image(*cluster, cluster, restoring));
-    RbdTarget target(std::move(image));
-    auto written = write_everything(target);
-    if (!written) {
-      log::warn("the incomplete image stays as {}; the next restore replaces it", restoring.text());
-      return written;
-    }
+  TM_TRY(auto image, create_image(cluster, restoring, as));
+  RbdTarget target(std::move(image));
+  auto written = write_everything(target);
+  if (written && as.complete) {
+    if (auto completed = as.complete(target.image()); !completed)
+      written = std::move(completed).error();
   }
+  if (!written) {
+    log::warn("the incomplete image stays as {}; the next restore replaces it", restoring.text());
+    return std::move(written).error();
+  }
+  return restoring;
+}
+
+Result<RestoreReport> VolumeRestore::to_new_image(std::shared_ptr<CephCluster> cluster,
+                                                  const RbdImageName& name, bool force) {
+  TM_TRY(const bool replace, check_replaceable(cluster, name, force));
+  TM_TRY(const RbdImageName restoring, write_aside(cluster, name, {}));
   if (replace) {
     // It may have come into use meanwhile, or got snapshots.
     TM_TRY(const bool still_there, check_replaceable(cluster, name, force));
     if (still_there) TM_DO(remove_replaced(cluster, name));
   }
+  TM_DO(RbdImage::rename(*cluster, restoring, name.image));
+  return report();
+}
+
+Result<RestoreReport> VolumeRestore::to_new_image(std::shared_ptr<CephCluster> cluster,
+                                                  const RbdImageName& name, const NewImage& as) {
+  TM_TRY(const bool there, check_replaceable(cluster, name, false));
+  static_cast<void>(there);
+  TM_TRY(const RbdImageName restoring, write_aside(cluster, name, as));
   TM_DO(RbdImage::rename(*cluster, restoring, name.image));
   return report();
 }
@@ -315,6 +332,21 @@ Status VolumeRestore::add_past_end(std::uint64_t from_byte, std::vector<RegionWo
   }
 }
 
+Result<std::vector<RegionWork>> VolumeRestore::work_from(const TreeRoot& common,
+                                                         std::uint64_t image_bytes) {
+  TM_TRY(auto work, plan_difference(nodes_, common, root()));
+  const std::uint64_t end = std::min(size(), image_bytes);
+  std::erase_if(work, [&](RegionWork& item) {
+    const std::uint64_t start = item.region * kRegionBytes;
+    if (start >= end) return true;
+    item.runs = cut_runs(
+        item.runs, static_cast<std::uint32_t>(std::min<std::uint64_t>(kRegionBytes, end - start)));
+    return item.runs.empty();
+  });
+  TM_DO(add_past_end(image_bytes, work));
+  return work;
+}
+
 Result<VolumeRestore::InPlacePlan> VolumeRestore::plan_in_place(
     std::shared_ptr<CephCluster> cluster, RbdImage& image, std::uint64_t snapshot_id) {
   InPlacePlan plan;
@@ -333,18 +365,8 @@ Result<VolumeRestore::InPlacePlan> VolumeRestore::plan_in_place(
         meta->snapshot_id != known.info.id)
       continue;
     TM_TRY(const auto base, RbdImage::open_snapshot(cluster, image.name(), known.info.id));
-    TM_TRY(plan.work, plan_difference(nodes_, common->point.record.root, root()));
-    const std::uint64_t end = std::min(size(), current->size());
-    std::erase_if(plan.work, [&](RegionWork& item) {
-      const std::uint64_t start = item.region * kRegionBytes;
-      if (start >= end) return true;
-      item.runs =
-          cut_runs(item.runs,
-                   static_cast<std::uint32_t>(std::min<std::uint64_t>(kRegionBytes, end - start)));
-      return item.runs.empty();
-    });
+    TM_TRY(plan.work, work_from(common->point.record.root, current->size()));
     TM_DO(add_changes_since(*current, *base, plan.work));
-    TM_DO(add_past_end(current->size(), plan.work));
     plan.work = joined(std::move(plan.work));
     return plan;
   }
@@ -423,6 +445,44 @@ Result<RestoreReport> VolumeRestore::in_place(std::shared_ptr<CephCluster> clust
   for (const RegionWork& item : plan.work) to_write += run_bytes(item);
   progress_.skipped_bytes = size() - std::min(size(), to_write);
   TM_DO(write_plan(plan_of(plan.work), reader_, target, progress_, stop_));
+  return report();
+}
+
+Result<VolumeRestore::Advance> VolumeRestore::advance(std::shared_ptr<CephCluster> cluster,
+                                                      std::shared_ptr<RbdImage> image,
+                                                      const PointRow& base,
+                                                      std::uint64_t snapshot_id, bool untouched) {
+  Advance done;
+  RbdTarget target(image);
+  TM_TRY(std::vector<RegionWork> work, work_from(base.point.record.root, image->size()));
+  if (!untouched) {
+    TM_TRY(const auto now, TemporarySnapshot::take(*image, point_.point.record.store));
+    TM_TRY(const auto current, RbdImage::open_snapshot(cluster, image->name(), now->id()));
+    TM_TRY(const auto from, RbdImage::open_snapshot(cluster, image->name(), snapshot_id));
+    std::vector<RegionWork> undo;
+    TM_DO(add_changes_since(*current, *from, undo));
+    done.changes_undone = !undo.empty() || current->size() != from->size();
+    work.insert(work.end(), std::make_move_iterator(undo.begin()),
+                std::make_move_iterator(undo.end()));
+  }
+  work = joined(std::move(work));
+  if (image->size() != size()) TM_DO(image->resize(size()));
+  TM_DO(write_plan(plan_of(work), reader_, target, progress_, stop_));
+  done.restored = report();
+  return done;
+}
+
+Result<RestoreReport> VolumeRestore::bring_by_comparing(std::shared_ptr<CephCluster> cluster,
+                                                        std::shared_ptr<RbdImage> image) {
+  RbdTarget target(image);
+  std::vector<RegionWork> work;
+  {
+    TM_TRY(const auto now, TemporarySnapshot::take(*image, point_.point.record.store));
+    TM_TRY(const auto current, RbdImage::open_snapshot(cluster, image->name(), now->id()));
+    TM_TRY(work, regions_to_compare(*current));
+  }
+  if (image->size() != size()) TM_DO(image->resize(size()));
+  TM_DO(compare_and_write(work, target));
   return report();
 }
 

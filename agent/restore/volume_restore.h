@@ -43,6 +43,26 @@ class VolumeRestore {
   // snapshots that are not ours.
   Result<RestoreReport> to_new_image(std::shared_ptr<CephCluster> cluster, const RbdImageName& name,
                                      bool force);
+  // As to_new_image() without `force`. `adjust` may change what the image is created with;
+  // `complete` is called with the complete image, before it gets its name. Either may be empty.
+  struct NewImage {
+    std::function<void(CreateImage& what)> adjust;
+    std::function<Status(RbdImage& image)> complete;
+  };
+  Result<RestoreReport> to_new_image(std::shared_ptr<CephCluster> cluster, const RbdImageName& name,
+                                     const NewImage& as);
+  // Brings an open image to the point. Its snapshot `snapshot_id` equals the point `base`; with
+  // `untouched` so does the image, else what was changed in it since is found, and undone.
+  // REQUIRES: nobody else can write to the image (RbdImage::hold_lock()).
+  struct Advance {
+    RestoreReport restored;
+    bool changes_undone = false;  // there were any
+  };
+  Result<Advance> advance(std::shared_ptr<CephCluster> cluster, std::shared_ptr<RbdImage> image,
+                          const PointRow& base, std::uint64_t snapshot_id, bool untouched);
+  // The same of an image of which nothing is known: everything is read and compared.
+  Result<RestoreReport> bring_by_comparing(std::shared_ptr<CephCluster> cluster,
+                                           std::shared_ptr<RbdImage> image);
   // Rolls an existing image to the point by writing only what differs. Where the image has a
   // snapshot of a point that the store knows, that is found from both diffs; else everything is
   // read and compared. `refused` while another client has the image open, unless `force` is set.
@@ -72,15 +92,19 @@ class VolumeRestore {
         reader_(store, keys),
         nodes_(reader_) {}
 
-  Result<std::unique_ptr<RbdImage>> create_image(CephCluster& cluster,
-                                                 std::shared_ptr<CephCluster> shared,
-                                                 const RbdImageName& name);
+  Result<std::unique_ptr<RbdImage>> create_image(const std::shared_ptr<CephCluster>& cluster,
+                                                 const RbdImageName& name, const NewImage& as);
+  // Everything of the point in an image under the temporary name of `name`.
+  Result<RbdImageName> write_aside(const std::shared_ptr<CephCluster>& cluster,
+                                   const RbdImageName& name, const NewImage& as);
   Result<bool> check_replaceable(const std::shared_ptr<CephCluster>& cluster,
                                  const RbdImageName& name, bool force);
   Status remove_replaced(const std::shared_ptr<CephCluster>& cluster, const RbdImageName& name);
   Result<RestoreReport> write_everything(VolumeTarget& target);
   Result<InPlacePlan> plan_in_place(std::shared_ptr<CephCluster> cluster, RbdImage& image,
                                     std::uint64_t snapshot_id);
+  // What turns an image with the content of `common`, and as long as `image_bytes`, into the point.
+  Result<std::vector<RegionWork>> work_from(const TreeRoot& common, std::uint64_t image_bytes);
   Status add_changes_since(RbdImage& current, RbdImage& base, std::vector<RegionWork>& work);
   Status add_past_end(std::uint64_t from_byte, std::vector<RegionWork>& work);
   Result<RegionMap> target_map(std::uint64_t region);

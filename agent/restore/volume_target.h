@@ -45,7 +45,7 @@ class FileTarget final : public VolumeTarget {
 class RbdTarget final : public VolumeTarget {
  public:
   static constexpr std::uint64_t kInFlightBytesMax = 32 * kMiB;
-  explicit RbdTarget(std::unique_ptr<RbdImage> image) : image_(std::move(image)) {}
+  explicit RbdTarget(std::shared_ptr<RbdImage> image) : image_(std::move(image)) {}
   ~RbdTarget() override { in_flight_.wait_for_none(); }
   Status write(std::uint64_t offset, ByteView data, std::shared_ptr<const void> keep) override;
   Status zero(std::uint64_t offset, std::uint64_t size) override;
@@ -56,7 +56,7 @@ class RbdTarget final : public VolumeTarget {
   Status start(std::uint64_t cost, const std::function<void(RbdImage::Done)>& operation);
   Status failure();
 
-  std::unique_ptr<RbdImage> image_;
+  std::shared_ptr<RbdImage> image_;
   Budget bytes_{kInFlightBytesMax};
   InFlight in_flight_;
   std::mutex mutex_;

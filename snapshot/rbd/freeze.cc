@@ -123,6 +123,17 @@ Status RbdImage::claim(std::chrono::milliseconds limit) {
   return *wait->outcome;
 }
 
+Status RbdImage::hold_lock() {
+  TM_TRY(const bool lockable, has_exclusive_lock());
+  const std::string doing = "keep the lock of " + impl_->text();
+  if (!lockable) return Error(ErrorCode::refused, doing + ": the image has no exclusive-lock");
+  const int result = rbd_lock_acquire(impl_->image.get(), RBD_LOCK_MODE_EXCLUSIVE);
+  if (result == -EROFS || result == -EBUSY)
+    return Error(ErrorCode::refused, doing + ": another client keeps it");
+  if (result < 0) return rbd_error(result, doing);
+  return {};
+}
+
 Result<HeldSnapshot> RbdImage::create_snapshot_unheld(const std::string& name, const Meet& meet) {
   TM_DO(meet(false));
   TM_TRY(const std::uint64_t id, create_snapshot(name));

@@ -129,8 +129,16 @@ class RbdImage {
   // REQUIRES: opened at the head, read-write.
   Status claim(std::chrono::milliseconds limit);
   Result<bool> has_exclusive_lock();
+  // Takes the image's lock and keeps it while this is open: whoever else writes is refused (EROFS).
+  // `refused` where the image has no exclusive-lock, or another client was told to keep the lock.
+  // REQUIRES: opened at the head, read-write.
+  Status hold_lock();
   // Removes by id after checking that the id still carries `name`; success where it is gone.
   Status remove_snapshot(std::uint64_t id, const std::string& name);
+  // One entry of its metadata; nothing where there is none.
+  Result<std::optional<std::string>> metadata(const std::string& key);
+  // REQUIRES: opened read-write.
+  Status set_metadata(const std::string& key, const std::string& value);
   // Whether its metadata has all these names with values that match these patterns.
   Result<bool> has_labels(const std::map<std::string, std::string>& wanted);
   Status resize(std::uint64_t size_bytes);

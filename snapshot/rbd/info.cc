@@ -58,7 +58,7 @@ Status fill_options(const CreateImage& what, ImageOptions& options) {
   return {};
 }
 
-Status set_metadata(const IoContext& io, const RbdImageName& name,
+Status write_metadata(const IoContext& io, const RbdImageName& name,
                     const std::map<std::string, std::string>& metadata) {
   if (metadata.empty()) return {};
   rbd_image_t opened = nullptr;
@@ -203,9 +203,9 @@ Result<std::vector<SnapshotInfo>> rbd_snapshots(rbd_image_t image) {
       if (result == -ENOENT)
         result = 0;  // removed between the two calls
       else if (result >= 0)
-        snapshots.push_back({from.id, from.name, from.size, type == RBD_SNAP_NAMESPACE_TYPE_USER,
-                             type == RBD_SNAP_NAMESPACE_TYPE_TRASH ? trashed_name(image, from.id)
-                                                                   : std::string()});
+        snapshots.push_back(
+            {from.id, from.name, from.size, type == RBD_SNAP_NAMESPACE_TYPE_USER,
+             type == RBD_SNAP_NAMESPACE_TYPE_TRASH ? trashed_name(image, from.id) : std::string()});
     }
     if (count > 0) rbd_snap_list_end(listed.data());
     if (result < 0) return rbd_error(result, "list snapshots");
@@ -284,6 +284,17 @@ Result<std::uint64_t> RbdImage::create_snapshot(const std::string& name) {
   return id;
 }
 
+Result<std::optional<std::string>> RbdImage::metadata(const std::string& key) {
+  return metadata_value(impl_->image.get(), key);
+}
+
+Status RbdImage::set_metadata(const std::string& key, const std::string& value) {
+  const int result = rbd_metadata_set(impl_->image.get(), key.c_str(), value.c_str());
+  if (result < 0)
+    return rbd_error(result, fmt::format("set metadata {} of {}", key, impl_->text()));
+  return {};
+}
+
 Result<bool> RbdImage::has_labels(const std::map<std::string, std::string>& wanted) {
   for (const auto& [name, pattern] : wanted) {
     TM_TRY(const auto value, metadata_value(impl_->image.get(), name));
@@ -349,7 +360,7 @@ Status RbdImage::create(CephCluster& cluster, const RbdImageName& name, const Cr
   TM_DO(fill_options(what, options));
   const int result = rbd_create4(io.get(), name.image.c_str(), what.size_bytes, options.get());
   if (result < 0) return rbd_error(result, doing);
-  auto status = set_metadata(io, name, what.metadata);
+  auto status = write_metadata(io, name, what.metadata);
   if (!status) {
     // An image without the metadata that was asked for is not what was asked for.
     rbd_remove(io.get(), name.image.c_str());
