@@ -131,6 +131,7 @@ Result<std::unique_ptr<StoreService>> StoreService::open(
   service->started_uptime_ = clock.uptime();
   TM_TRY(service->descriptor_, read_descriptor(*service->backend_));
   TM_TRY(service->lock_, service->backend_->lock_writer(owner_text()));
+  TM_DO(service->read_roles());
   TM_DO(service->open_catalog(catalog_directory));
   auto recovered = service->recover();
   if (!recovered && (recovered.error().code() == ErrorCode::refused ||
@@ -303,6 +304,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
   TM_DO(expire_sessions());
   TM_DO(close_sessions_of(name.text(), site));
   TM_DO(check_quota(site, 0));
+  TM_DO(check_holder(site, asset));
   SessionRow row;
   row.id = random_id<SessionId>();
   row.site = site;
@@ -326,6 +328,7 @@ Result<SessionRow> StoreService::live_session(const UploadSession& upload) {
   if (row.fence != upload.fence || row.fence != newest)
     return Error(ErrorCode::refused, "fenced: a newer backup of " + row.asset + " has begun")
         .with_hint("two agents may be protecting the same asset");
+  TM_DO(check_holder(row.site, row.asset));
   return row;
 }
 

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -29,6 +30,7 @@
 #include "base/clock.h"
 #include "catalog/catalog.h"
 #include "store/backend.h"
+#include "store/role.h"
 
 namespace tidemark {
 
@@ -83,6 +85,14 @@ class StoreService final : public PointStore {
   // What the points of a site take, deleted ones that are still there included; nothing where no
   // quota was ever set.
   std::optional<std::uint64_t> used_by(std::string_view site) const { return usage_.of(site); }
+
+  // Where an asset of `site` is in use; token 0 and `site` itself where that never changed.
+  // `corruption` where that was changed and cannot be read: nobody sends points of it then.
+  Result<AssetRole> role_of(std::string_view site, std::string_view asset) const;
+  std::vector<AssetRole> roles() const;
+  // Makes it durable. From then on no other site than the holder may begin a point of the asset or
+  // finish one that it has begun. `refused` where the token is not higher than the one known.
+  Status set_role(const AssetRole& role);
 
   // Marks a pack as damaged, on the backend and in the catalog: what it holds counts as absent,
   // also after a rebuild and without a catalog, until the pack is sent again. Idempotent.
@@ -146,6 +156,9 @@ class StoreService final : public PointStore {
   Status check_quota(std::string_view site, std::uint64_t more);
   // REQUIRES: commit_mutex_.
   Status count_usage();
+  Status read_roles();
+  // `refused` where another site holds the asset.
+  Status check_holder(std::string_view site, std::string_view asset) const;
   Status check_record(const PointRecord& record, const SessionRow& session);
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
@@ -174,6 +187,10 @@ class StoreService final : public PointStore {
   mutable std::mutex rules_mutex_;
   StoreRules rules_;  // guarded by rules_mutex_
   SiteUsage usage_;   // changed under commit_mutex_ only
+  mutable std::mutex roles_mutex_;
+  // By the name of the blob; nothing: it cannot be read. Guarded by roles_mutex_, and changed
+  // under commit_mutex_.
+  std::map<std::string, std::optional<AssetRole>, std::less<>> roles_;
 
   // Held shared while sessions are told what is there and what they hold is noted, and alone while
   // packs go: nobody is told of a pack that is about to go.

@@ -1,0 +1,83 @@
+// What of the store's service keeps where assets are in use.
+
+#include "agent/service/store_service.h"
+#include "base/log.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::uint64_t kRoleBytesMax = 64 * kKiB;
+
+}  // namespace
+
+Status StoreService::read_roles() {
+  std::vector<std::string> names;
+  TM_DO(backend_->list_names("roles/", [&](std::string_view name) -> Status {
+    names.emplace_back(name);
+    return {};
+  }));
+  for (const std::string& name : names) {
+    const auto bytes = read_blob(*backend_, name, kRoleBytesMax);
+    if (!bytes && bytes.error().retryable()) return bytes.error();
+    auto role = bytes ? decode_asset_role(*bytes) : Result<AssetRole>(bytes.error());
+    if (role && role_blob_name(role->site, role->asset) != name)
+      role = Error(ErrorCode::corruption, "it is another asset's");
+    if (!role) log::error("{}: {}", name, role.error().describe());
+    const std::lock_guard lock(roles_mutex_);
+    roles_[name] = role ? std::optional(*std::move(role)) : std::nullopt;
+  }
+  return {};
+}
+
+Result<AssetRole> StoreService::role_of(std::string_view site, std::string_view asset) const {
+  const std::lock_guard lock(roles_mutex_);
+  const auto known = roles_.find(role_blob_name(site, asset));
+  if (known == roles_.end()) {
+    AssetRole role;
+    role.site = role.holder = site;
+    role.asset = asset;
+    return role;
+  }
+  if (!known->second)
+    return Error(ErrorCode::corruption, "where " + std::string(asset) + " of site " +
+                                            std::string(site) + " is in use cannot be read")
+        .with_hint(known->first +
+                   " in the store is damaged; `tidemark standby promote` writes it anew");
+  return *known->second;
+}
+
+std::vector<AssetRole> StoreService::roles() const {
+  std::vector<AssetRole> out;
+  const std::lock_guard lock(roles_mutex_);
+  for (const auto& [name, role] : roles_)
+    if (role) out.push_back(*role);
+  return out;
+}
+
+Status StoreService::set_role(const AssetRole& role) {
+  TM_DO(still_owner());
+  const std::string name = role_blob_name(role.site, role.asset);
+  const std::lock_guard lock(commit_mutex_);
+  {
+    const std::lock_guard roles_lock(roles_mutex_);
+    const auto known = roles_.find(name);
+    if (known != roles_.end() && known->second && known->second->token >= role.token)
+      return Error(ErrorCode::refused, "fenced: the role of " + role.asset + " changed meanwhile");
+  }
+  TM_DO(backend_->replace(name, encode(role)));
+  const std::lock_guard roles_lock(roles_mutex_);
+  roles_[name] = role;
+  return {};
+}
+
+Status StoreService::check_holder(std::string_view site, std::string_view asset) const {
+  TM_TRY(const AssetRole role, role_of(site, asset));
+  if (role.holder == site) return {};
+  return Error(ErrorCode::refused, "fenced: " + std::string(asset) + " is in use at site " +
+                                       role.holder + " since " + format_time(role.since) +
+                                       " (token " + std::to_string(role.token) + ")")
+      .with_hint(
+          "'tidemark standby failback' brings it back; until then nothing of this side is sent");
+}
+
+}  // namespace tidemark
