@@ -19,8 +19,6 @@ std::vector<std::string> config_warnings(const Config& config) {
   if (config.store && !config.listen)
     out.push_back("store is served to nobody but this site, because 'listen' is not set.");
   for (const auto& [name, policy] : config.policies) warn_policy(name, policy, out);
-  if (!config.standby.empty())
-    out.push_back("standby is not acted upon by this version: no standby images are kept.");
   return out;
 }
 

@@ -81,6 +81,7 @@ int run(int argc, char** argv) {
   add_retention_commands(app, command);
   add_gc_command(app, command);
   add_backup_command(app, command);
+  add_standby_commands(app, command);
   add_status_command(app, command);
   add_events_command(app, command);
   add_points_commands(app, command);

@@ -1,6 +1,7 @@
 #include "agent/site/access.h"
 
 #include "agent/service/bare_store.h"
+#include "agent/service/point_json.h"
 #include "agent/service/remote_store.h"
 #include "agent/service/store_service.h"
 
@@ -110,6 +111,29 @@ Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop
     return std::move(service).error().context(access.name);
   }
   return finish(std::move(access), config.store->key, config.store->passphrase);
+}
+
+Result<std::string> ask_own_agent(const Config& config, std::string_view method,
+                                     const std::string& target, std::stop_token stop) {
+  if (!config.listen || !config.tls)
+    return Error(ErrorCode::invalid_argument,
+                 config.name + ": 'listen' and 'tls' are needed to reach this site's agent");
+  HttpClientOptions options;
+  options.url = own_url(*config.listen);
+  options.tls = tls_files(*config.tls);
+  options.expect_site = config.site;
+  options.check_host = false;
+  TM_TRY(const auto client, HttpClient::create(std::move(options)));
+  auto response = client->request(method, target, {}, {}, std::move(stop));
+  if (!response && response.error().code() == ErrorCode::unavailable)
+    return Error(ErrorCode::unavailable,
+                 "this site's agent does not answer: " + response.error().message())
+        .with_hint("start it: it is what holds the standby images");
+  if (!response) return std::move(response).error();
+  const std::string_view text = as_text(response->body);
+  if (response->status < 200 || response->status >= 300)
+    return error_from_json(text, "the agent answered " + std::to_string(response->status));
+  return std::string(text);
 }
 
 Result<StoreAccess> open_peer_store(const Config& config, const std::string& name,

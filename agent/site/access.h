@@ -37,6 +37,9 @@ TlsFiles tls_files(const TlsConfig& config);
 
 // The store that this site serves: through its agent where that runs, in this process otherwise.
 Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop_token stop);
+// What this site's running agent answers at a path of its API. `unavailable` where none runs.
+Result<std::string> ask_own_agent(const Config& config, std::string_view method,
+                                     const std::string& target, std::stop_token stop);
 // A peer may be restarting: calls fail once it was away for `patience`.
 inline constexpr std::chrono::seconds kPeerPatience{60};
 Result<StoreAccess> open_peer_store(const Config& config, const std::string& peer,

@@ -14,6 +14,8 @@
 #include "agent/site/status.h"
 #include "agent/site/store_keeper.h"
 #include "agent/site/webhook.h"
+#include "agent/standby/keeper.h"
+#include "base/asset.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/log_context.h"
@@ -99,6 +101,10 @@ class Daemon {
     if (config->store) {
       TM_TRY(keeper_, StoreKeeper::open([this] { return this->config(); }, clock_, stop_));
     }
+    if (keeper_ && keeper_->access().keys)
+      standby_ =
+          std::make_unique<StandbyKeeper>([this] { return this->config(); }, keeper_->service(),
+                                          *keeper_->access().keys, clock_, stop_);
     scheduler_ =
         std::make_unique<Scheduler>(config, clock_, keeper_ ? &keeper_->access() : nullptr, stop_);
     scheduler_->on_point([this](const BackupJob& job, const BackupReport& report,
@@ -110,7 +116,8 @@ class Daemon {
               server_ ? ", port " + std::to_string(server_->port()) : std::string());
     {
       const std::jthread scheduling([this] { scheduler_->run(); });
-      std::jthread keeping, scrubbing;
+      std::jthread keeping, scrubbing, following;
+      if (standby_) following = std::jthread([this] { standby_->run(); });
       if (keeper_) keeping = std::jthread([this] { keeper_->keep(); });
       if (keeper_) scrubbing = std::jthread([this] { keeper_->scrub(); });
       const std::jthread telling([this] { webhook_.run(); });
@@ -179,7 +186,34 @@ class Daemon {
       return owner ? json_response(200, R"({"status":"ready"})") : error_response(owner.error());
     }
     if (request.path == "/metrics") return metrics(request.peer_site);
+    if (request.path.starts_with("/v1/standby")) {
+      auto answered = answer_standby(request);
+      return answered ? *std::move(answered) : error_response(answered.error());
+    }
     return api_->handle(request);
+  }
+
+  // Only for this site's own commands.
+  Result<HttpResponse> answer_standby(const HttpRequest& request) {
+    if (request.peer_site != config()->site)
+      return Error(ErrorCode::permission_denied, "only the store's own site may do this")
+          .with_hint("run the command at site " + config()->site);
+    if (!standby_)
+      return Error(ErrorCode::not_found, "no standby images are kept at site " + config()->site);
+    if (request.method == "POST" && request.path == "/v1/standby/promote") {
+      const auto value = [&](const char* key) {
+        const auto found = request.query.find(key);
+        return found == request.query.end() ? std::string() : found->second;
+      };
+      TM_TRY(const SiteAsset asset, parse_site_asset(value("asset")));
+      TM_DO(standby_->promote(asset, value("point")));
+    } else if (request.method != "GET" || request.path != "/v1/standby") {
+      return Error(ErrorCode::not_found, "no such route");
+    }
+    nlohmann::json out = nlohmann::json::array();
+    for (const StandbyStatus& standby : standby_->list()) out.push_back(standby_json(standby));
+    return json_response(200, nlohmann::json{{"standby", std::move(out)}}.dump(
+                                  -1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
 
   HttpResponse metrics(const std::string& reader) {
@@ -265,6 +299,10 @@ class Daemon {
     status.agent_since = since_;
     scheduler_->add_to(status);
     if (keeper_) keeper_->add_to(status);
+    if (standby_)
+      status.standby = standby_->list();
+    else if (!config->standby.empty())
+      status.problems.push_back("standby: the key of the store here is needed");
     if (config->tls)
       if (const auto end = certificate_expiry(config->tls->cert); end)
         status.certificate_end = *end;
@@ -363,7 +401,8 @@ class Daemon {
   FileStamp config_stamp_;
   bool status_failed_ = false, events_failed_ = false;
 
-  std::unique_ptr<StoreKeeper> keeper_;  // null: no store is served here
+  std::unique_ptr<StoreKeeper> keeper_;     // null: no store is served here
+  std::unique_ptr<StandbyKeeper> standby_;  // null: no store, or no key of it
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StoreApi> api_;
   std::unique_ptr<HttpServer> server_;  // last: its threads use the rest

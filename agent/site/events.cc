@@ -183,6 +183,18 @@ std::vector<Condition> conditions_of(const SiteStatus& status, const EventsConfi
                        format_time(*status.certificate_end),
                    {}});
   }
+  for (const StandbyStatus& standby : status.standby) {
+    const std::string subject = standby.site + ":" + standby.asset;
+    if (!standby.error.empty())
+      out.push_back(
+          {"standby_failing", subject, Severity::warning, standby.error, kProblemPatience});
+    if (standby.mended > 0)
+      out.push_back({"standby_changed",
+                     subject,
+                     Severity::warning,
+                     "image " + standby.image + " was changed by somebody else, and mended",
+                     {}});
+  }
   for (const std::string& policy : status.idle_policies)
     out.push_back({"policy_matches_nothing", policy, Severity::warning,
                    "no asset fits policy " + policy + ": nothing is protected by it",

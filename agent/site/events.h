@@ -52,8 +52,8 @@ struct Event {
   Timestamp since;
   bool lasting = true;  // false: it was raised
   std::optional<Timestamp> over, acknowledged;
-  std::string note;                              // of whoever acknowledged it
-  bool told_open = false, told_over = false;     // the webhook has taken it
+  std::string note;                           // of whoever acknowledged it
+  bool told_open = false, told_over = false;  // the webhook has taken it
   bool alarms() const { return !over && !acknowledged; }
   bool operator==(const Event&) const = default;
 };
@@ -91,9 +91,9 @@ class EventLog {
 
   const std::filesystem::path directory_;
   mutable std::mutex mutex_;
-  std::vector<Event> events_;             // guarded by mutex_, as is the rest
+  std::vector<Event> events_;  // guarded by mutex_, as is the rest
   std::vector<Event> saved_;
-  std::map<Key, Timestamp> first_seen_;   // conditions that are no event yet
+  std::map<Key, Timestamp> first_seen_;    // conditions that are no event yet
   std::map<std::string, Timestamp> gone_;  // by id: since when the condition was not seen
 };
 

@@ -62,6 +62,12 @@ json asset_json(const AssetStatus& asset, Timestamp now) {
           {"failures_in_a_row", asset.failures_in_a_row}};
 }
 
+json standby_list(const SiteStatus& status) {
+  json out = json::array();
+  for (const StandbyStatus& standby : status.standby) out.push_back(standby_json(standby));
+  return out;
+}
+
 json events_json(const SiteStatus& status) {
   json out = json::array();
   for (const Event& event : status.events) out.push_back(event_json(event, status.site));
@@ -278,6 +284,31 @@ void write_keeping(const StoreStatus& store, MetricsWriter& out) {
             store.collected.bytes_to_repack);
 }
 
+void write_standby(const SiteStatus& status, MetricsWriter& out) {
+  const auto each = [&](std::string_view name, std::string_view type, std::string_view help,
+                        const auto& value_of) {
+    out.head(name, type, help);
+    for (const StandbyStatus& standby : status.standby)
+      if (const std::optional<double> value = value_of(standby))
+        out.sample("{site=\"" + escaped(standby.site) + "\",asset=\"" + escaped(standby.asset) +
+                       "\",image=\"" + escaped(standby.image) + "\"}",
+                   *value);
+  };
+  using Value = std::optional<double>;
+  each("tidemark_standby_lag_seconds", "gauge",
+       "How much older the standby image is than the newest point of its asset.",
+       [](const StandbyStatus& s) {
+         return s.lag() == Duration::max() ? Value() : Value(seconds(s.lag()));
+       });
+  each("tidemark_standby_failed", "gauge", "Whether the standby could not be brought to the point.",
+       [](const StandbyStatus& s) { return Value(s.error.empty() ? 0 : 1); });
+  each("tidemark_standby_primary", "gauge", "Whether the image was released for use.",
+       [](const StandbyStatus& s) { return Value(s.state == "primary" ? 1 : 0); });
+  each("tidemark_standby_mended_total", "counter",
+       "Times that the image was found changed by somebody else.",
+       [](const StandbyStatus& s) { return Value(static_cast<double>(s.mended)); });
+}
+
 void write_events(const SiteStatus& status, MetricsWriter& out) {
   out.head("tidemark_events_open", "gauge",
            "Events that need a person and that nobody has acknowledged.");
@@ -345,6 +376,7 @@ nlohmann::json status_json(const SiteStatus& status) {
           {"waiting", status.waiting},
           {"certificate_end", optional_time(status.certificate_end)},
           {"store", status.store ? store_json(*status.store) : json(nullptr)},
+          {"standby", standby_list(status)},
           {"problems", status.problems},
           {"events", events_json(status)},
           {"assets", std::move(assets)}};
@@ -362,6 +394,7 @@ std::string metrics_text(const SiteStatus& status) {
            "What the agent could not find out; its status says what.");
   out.sample("", std::uint64_t{status.problems.size()});
   write_events(status, out);
+  write_standby(status, out);
   if (status.store) {
     write_store(*status.store, out);
     write_keeping(*status.store, out);

@@ -14,6 +14,7 @@
 #include "agent/service/point_store.h"
 #include "agent/service/scrub.h"
 #include "agent/site/events.h"
+#include "agent/standby/standby_status.h"
 #include "base/clock.h"
 #include "config/config.h"
 #include "store/backend.h"
@@ -91,6 +92,7 @@ struct SiteStatus {
   std::vector<std::string> problems;       // what could not be found out, in words
   std::vector<std::string> idle_policies;  // that match no asset
   std::optional<StoreStatus> store;        // served here
+  std::vector<StandbyStatus> standby;      // kept here
   std::optional<Timestamp> certificate_end;
   std::vector<Event> events;           // that are not over, oldest first
   std::uint64_t webhook_failures = 0;  // since the agent's start

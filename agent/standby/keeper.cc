@@ -1,0 +1,240 @@
+#include "agent/standby/keeper.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "agent/site/access.h"
+#include "base/log.h"
+#include "base/log_context.h"
+#include "base/text.h"
+
+namespace tidemark {
+namespace {
+
+constexpr std::chrono::milliseconds kLookStep{1000};
+constexpr Duration kTryAgain = std::chrono::seconds(10);
+constexpr std::size_t kWorkers = 4;
+
+}  // namespace
+
+Result<std::shared_ptr<CephCluster>> StandbyKeeper::cluster() {
+  const std::lock_guard lock(cluster_mutex_);
+  if (!cluster_) {
+    TM_TRY(cluster_, CephCluster::connect(ceph_config(config_()->ceph)));
+  }
+  return cluster_;
+}
+
+void StandbyKeeper::run() {
+  std::vector<std::jthread> workers;
+  for (std::size_t i = 0; i < kWorkers; ++i) workers.emplace_back([this] { work(); });
+  const std::stop_callback wake(stop_, [this] { changed_.notify_all(); });
+  while (!stop_.stop_requested()) {
+    look();
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, stop_, kLookStep, [] { return false; });
+  }
+}
+
+// Which images there are to be.
+void StandbyKeeper::look() {
+  const auto config = config_();
+  if (config->standby.empty() && list().empty()) return;
+  std::map<Key, std::pair<RbdImageName, PointRow>> wanted;
+  const auto seen = store_.each_latest_point([&](const PointRow& row) -> Status {
+    const PointRecord& record = row.point.record;
+    const auto asset = AssetName::parse(record.asset);
+    if (!asset || asset->kind() != AssetName::Kind::rbd) return {};
+    const std::string text = record.site + ":" + record.asset;
+    for (const auto& [name, group] : config->standby)
+      for (const std::string& glob : group.assets)
+        if (glob_match(glob, text))
+          wanted.try_emplace({record.site, record.asset},
+                             RbdImageName{group.pool, group.ns, asset->rbd().image}, row);
+    return {};
+  });
+  if (!seen) {
+    log::error("standby: {}", seen.error().describe());
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  for (auto& [key, what] : wanted) {
+    Member& member = members_[key];
+    if (!member.busy && member.name != what.first) member.image.reset();
+    member.name = what.first;
+    member.newest = std::move(what.second);
+    member.wanted = true;
+    member.status.site = key.first;
+    member.status.asset = key.second;
+    member.status.image = member.name.text();
+    member.status.newest_time = member.newest.point.record.time;
+    if (member.status.state.empty()) member.status.state = "behind";
+  }
+  // One that is not to be kept any more stays as it is, and is let go of.
+  std::erase_if(members_, [&](const auto& entry) {
+    return !wanted.contains(entry.first) && !entry.second.busy;
+  });
+  if (std::ranges::any_of(members_, [&](const auto& entry) { return is_due(entry.second); }))
+    changed_.notify_all();
+}
+
+bool StandbyKeeper::is_due(const Member& member) const {
+  if (member.busy || (member.again && clock_.uptime() < *member.again)) return false;
+  const auto role = store_.role_of(member.status.site, member.status.asset);
+  const bool ours = role && role->holder == config_()->site && role->site != role->holder;
+  if (ours) return member.status.state != "primary" || member.status.token != role->token;
+  return member.status.state != "primary" && member.status.point != member.newest.point.record.id;
+}
+
+void StandbyKeeper::work() {
+  while (!stop_.stop_requested()) {
+    std::unique_lock lock(mutex_);
+    auto due = members_.end();
+    changed_.wait(lock, stop_, [&] {
+      due = std::ranges::find_if(members_, [&](const auto& m) { return is_due(m.second); });
+      return due != members_.end();
+    });
+    if (due == members_.end() || stop_.stop_requested()) return;
+    Member& member = due->second;  // stays while it is busy
+    member.busy = true;
+    if (member.status.state == "following") member.status.state = "behind";
+    const PointRow newest = member.newest;
+    StandbyStatus status = member.status;
+    lock.unlock();
+    const log::JobScope scope(log::new_job("standby"));
+    const auto done = step(member, newest, status);
+    if (!done)
+      log::error("standby of {}:{}: {}", status.site, status.asset, done.error().describe());
+    lock.lock();
+    status.error = done ? std::string() : done.error().message();
+    if (!done) status.state = "problem";
+    status.newest_time = member.status.newest_time;
+    member.status = std::move(status);
+    member.again = done ? std::nullopt : std::optional(clock_.uptime() + kTryAgain);
+    member.busy = false;
+  }
+}
+
+Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus& status) {
+  const std::string site = config_()->site;
+  TM_TRY(const AssetRole role, store_.role_of(status.site, status.asset));
+  const bool ours = role.holder == site && role.site != site;
+  if (!member.image) {
+    StandbyImage::Options options;
+    TM_TRY(options.cluster, cluster());
+    options.name = member.name;
+    options.store = &store_;
+    options.keys = &keys_;
+    TM_TRY(const StoreDescriptor descriptor, store_.descriptor());
+    options.store_id = descriptor.id;
+    options.site = status.site;
+    options.asset = status.asset;
+    options.stop = stop_;
+    member.image = std::make_unique<StandbyImage>(std::move(options));
+  }
+  StandbyImage& image = *member.image;
+  if (!image.is_open()) TM_DO(image.open());
+  status.token = role.token;
+  if (image.primary()) {
+    status.state = "primary";
+    if (!ours)
+      return Error(ErrorCode::refused, "split brain: image " + member.name.text() +
+                                           " was released here, and site " + role.holder +
+                                           " holds the asset");
+    status.point = role.point;
+    return image.release(role.token);
+  }
+  PointRow target = newest;
+  if (ours) {
+    status.state = "promoting";
+    PointQuery query;
+    query.id_prefix = role.point.hex();
+    TM_TRY(target, store_.find(query));
+  }
+  TM_TRY(const auto followed, image.follow(target));
+  status.point = target.point.record.id;
+  status.point_time = target.point.record.time;
+  status.mended += followed.mended ? 1 : 0;
+  if (followed.mended)
+    log::warn("standby image {} had been changed by somebody else; it is as the point again",
+              member.name.text());
+  log::info("standby image {} is point {} of {}:{}, {} written", member.name.text(),
+            status.point->hex(), status.site, status.asset, format_bytes(followed.written_bytes));
+  status.state = "following";
+  if (!ours) return {};
+  TM_DO(image.release(role.token));
+  status.state = "primary";
+  log::warn("standby image {} is released for use as {}:{} (token {})", member.name.text(),
+            status.site, status.asset, role.token);
+  return {};
+}
+
+std::vector<StandbyStatus> StandbyKeeper::list() const {
+  std::vector<StandbyStatus> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, member] : members_) out.push_back(member.status);
+  return out;
+}
+
+Result<PointRow> StandbyKeeper::chosen(const SiteAsset& asset, const std::string& point) {
+  PointQuery query;
+  query.site = asset.site;
+  query.asset = asset.asset.text();
+  if (point.empty()) {
+    query.newest = true;
+    return store_.find(query);
+  }
+  query.id_prefix = point;
+  TM_TRY(PointRow row, store_.find(query));
+  if (row.point.record.site != asset.site || row.point.record.asset != asset.asset.text())
+    return Error(ErrorCode::not_found, "point " + point + " is not of " + asset.asset.text());
+  return row;
+}
+
+Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) {
+  const std::lock_guard one(promote_mutex_);
+  const std::string site = config_()->site, text = asset.asset.text();
+  if (asset.site == site)
+    return Error(ErrorCode::invalid_argument, text + " is this site's own: there is no standby");
+  std::string image;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = members_.find({asset.site, text});
+    if (found == members_.end())
+      return Error(ErrorCode::not_found, "no standby of " + asset.site + ":" + text + " is kept")
+          .with_hint("'tidemark standby list' shows what is");
+    image = found->second.name.text();
+  }
+  TM_TRY(PointRow target, chosen(asset, point));
+  const auto known = store_.role_of(asset.site, text);
+  if (known && known->holder == site) {
+    if (point.empty() || known->point == target.point.record.id) return {};
+    return Error(ErrorCode::refused,
+                 text + " was promoted at point " + known->point.hex().substr(0, 12) + " already")
+        .with_hint("restore the other point with 'tidemark restore --in-place'");
+  }
+  AssetRole role;
+  role.site = asset.site;
+  role.asset = text;
+  role.holder = site;
+  role.image = image;
+  role.token = known ? known->token : 0;
+  // A point may be committed until the role is known: the newest one is the newest after that.
+  while (true) {
+    role.point = target.point.record.id;
+    role.since = clock_.now();
+    ++role.token;
+    TM_DO(store_.set_role(role));
+    TM_TRY(target, chosen(asset, point));
+    if (target.point.record.id == role.point) break;
+  }
+  log::warn("{}:{} is in use here from now on, at point {} (token {})", asset.site, text,
+            role.point.hex(), role.token);
+  const std::lock_guard lock(mutex_);
+  if (const auto found = members_.find({asset.site, text}); found != members_.end())
+    found->second.again.reset();
+  changed_.notify_all();
+  return {};
+}
+
+}  // namespace tidemark

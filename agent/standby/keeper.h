@@ -1,0 +1,80 @@
+// Keeps the standby images of a site: which there are to be, who follows what, and releases.
+//
+// What an image is to be follows from three things that outlive the agent: the configuration, the
+// role of its asset in the store (store/role.h), and the image's own mark. So a release that was
+// asked for is finished by whichever agent runs next.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "agent/service/store_service.h"
+#include "agent/standby/standby_image.h"
+#include "agent/standby/standby_status.h"
+#include "base/clock.h"
+#include "config/config.h"
+
+namespace tidemark {
+
+class StandbyKeeper {
+ public:
+  using ConfigSource = std::function<std::shared_ptr<const Config>()>;
+  // All must outlive it.
+  StandbyKeeper(ConfigSource config, StoreService& store, const StoreKeys& keys, Clock& clock,
+                std::stop_token stop)
+      : config_(std::move(config)),
+        store_(store),
+        keys_(keys),
+        clock_(clock),
+        stop_(std::move(stop)) {}
+
+  // Until the stop. Several images at a time, on threads of its own.
+  void run();
+
+  // Safe from any thread.
+  std::vector<StandbyStatus> list() const;
+  // From now on the asset is in use here, and its site sends no more points of it: that is durable
+  // when this returns. Then the image is made equal to the point (an id or how one begins; empty:
+  // the newest) and released, which list() tells. Repeated, it changes nothing. `not_found` where
+  // no standby of the asset is kept, `refused` where it was promoted at another point.
+  Status promote(const SiteAsset& asset, const std::string& point);
+
+ private:
+  using Key = std::pair<std::string, std::string>;  // site, asset
+  struct Member {
+    RbdImageName name;
+    PointRow newest;
+    std::unique_ptr<StandbyImage> image;  // used by who has set `busy`
+    bool busy = false, wanted = true;
+    StandbyStatus status;
+    std::optional<Duration> again;  // not before, by uptime
+  };
+
+  void look();
+  bool is_due(const Member& member) const;
+  void work();
+  // What is to be done for a member, without the mutex.
+  Status step(Member& member, const PointRow& newest, StandbyStatus& status);
+  Result<std::shared_ptr<CephCluster>> cluster();
+  Result<PointRow> chosen(const SiteAsset& asset, const std::string& point);
+
+  const ConfigSource config_;
+  StoreService& store_;
+  const StoreKeys& keys_;
+  Clock& clock_;
+  const std::stop_token stop_;
+  std::mutex cluster_mutex_;
+  std::shared_ptr<CephCluster> cluster_;  // guarded by cluster_mutex_
+  std::mutex promote_mutex_;              // one at a time
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::map<Key, Member> members_;  // guarded by mutex_
+};
+
+}  // namespace tidemark

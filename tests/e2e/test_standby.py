@@ -1,0 +1,196 @@
+"""Standby images: equal to points at every step, nobody else's to write, released once and for good."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import rbd
+
+from support import MIB, Case, main, rounds
+
+ASSET = "rbd/rbd/vol"
+
+
+class Standby(Case):
+    def setUp(self):
+        super().setUp()
+        self.osaka, self.tokyo = self.pair.osaka, self.pair.tokyo
+        self.osaka.stop_agent()
+        with open(self.osaka.config_path, "a") as f:
+            f.write('standby: { all: { assets: [ "tokyo:rbd/rbd/*" ], pool: rbd } }\n')
+        self.osaka.start_agent()
+
+    def standby(self, asset=ASSET):
+        listed = json.loads(self.osaka.run("--json", "standby", "list", code=None).text)["standby"]
+        return next((one for one in listed if one["asset"] == asset), None)
+
+    def wait_for(self, what, condition, timeout=90):
+        deadline = time.monotonic() + timeout
+        while True:
+            found = condition()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                with open(self.osaka.log_path, errors="replace") as log:
+                    self.fail(f"{what}: not after {timeout} s\n{log.read()[-4000:]}")
+            time.sleep(0.2)
+
+    def wait_until_at(self, point, asset=ASSET):
+        def there():
+            one = self.standby(asset)
+            return one if one and one["state"] == "following" and one["point"] == point["id"] else None
+        return self.wait_for(f"standby at {point['id'][:12]}", there)
+
+    def copy(self, name="vol", **kwargs):
+        return self.content(name, io=self.io["b"], **kwargs)
+
+    def change(self, mib=32):
+        """Writes, discards and zeros at random."""
+        with rbd.Image(self.io["a"], "vol") as image:
+            for _ in range(self.random.randrange(1, 12)):
+                at, size = self.random.randrange(mib * MIB - 65536), self.random.randrange(1, 65536)
+                if self.random.random() < 0.7:
+                    image.write(self.random.randbytes(size), at)
+                else:
+                    image.discard(at, size)
+
+    def promote(self, *args, code=0):
+        done = self.osaka.run("--json", "standby", "promote", *args, code=None)
+        self.assertEqual(done.returncode, code, done.errors)
+        return json.loads(done.text)["standby"] if code in (0, 3) else done
+
+    def test_it_follows_every_point_and_nobody_else_writes_to_it(self):
+        self.create(mib=32)
+        self.fill(8)
+        states = {}
+        for size in (32, 32, 48, 20, 32):
+            with rbd.Image(self.io["a"], "vol") as image:
+                image.resize(size * MIB)
+            self.change(size)
+            point = self.backup()
+            states[point["id"]] = self.content()
+            self.wait_until_at(point)
+            self.assert_same(self.copy(), states[point["id"]], "the standby")
+        kept = self.snapshots(io=self.io["b"])
+        self.assertEqual(kept, [f"tidemark-standby.{point}" for point in list(states)[-3:]])
+        for name in kept:
+            self.assert_same(self.copy(snapshot=name), states[name.split(".")[1]], name)
+        with rbd.Image(self.io["b"], "vol") as image:
+            with self.assertRaises((rbd.ReadOnlyImage, OSError)):
+                image.write(b"mine", 0)
+                image.flush()
+        self.assert_same(self.copy(), states[point["id"]], "after somebody tried to write")
+        one = self.standby()
+        self.assertEqual((one["lag_seconds"], one["mended"], one["token"]), (0, 0, 0))
+
+    def test_changes_of_others_are_noticed_and_mended(self):
+        self.create(mib=16)
+        self.fill(4)
+        point = self.backup()
+        self.wait_until_at(point)
+        self.osaka.stop_agent()
+        with rbd.Image(self.io["b"], "vol") as image:
+            image.write(b"x" * 5000, 3 * MIB - 7)
+            image.resize(24 * MIB)
+        self.osaka.start_agent()
+        one = self.wait_until_at(point)
+        self.assertEqual(one["mended"], 1)
+        self.assert_same(self.copy(), self.content(), "mended")
+
+    def test_an_image_of_others_is_left_alone(self):
+        self.create(io=self.io["b"], mib=4)
+        self.write(0, b"theirs", io=self.io["b"])
+        self.create(mib=4)
+        self.backup()
+        one = self.wait_for("a problem", lambda: (lambda s: s if s and s["state"] == "problem" else None)(self.standby()))
+        self.assertIn("no standby of ours", one["error"])
+        self.assertEqual(self.copy()[:6], b"theirs")
+        done = self.promote(ASSET, code=3)
+        self.assertEqual(done[0]["state"], "problem")
+
+    def test_killed_at_any_moment_it_is_a_point_again(self):
+        self.create(mib=32)
+        self.fill(12)
+        states = {}
+        for _ in range(rounds(6)):
+            self.change()
+            point = self.backup()
+            states[point["id"]] = self.content()
+            time.sleep(self.random.uniform(0, 2.0))
+            self.osaka.agent.send_signal(signal.SIGKILL)
+            self.osaka.agent.wait()
+            self.osaka.start_agent()
+        one = self.wait_until_at(point)
+        self.assertEqual(one["mended"], 0, "what an interrupted agent left is not somebody else's")
+        self.assert_same(self.copy(), states[point["id"]], "after the kills")
+        for name in self.snapshots(io=self.io["b"]):
+            self.assert_same(self.copy(snapshot=name), states[name.split(".")[1]], name)
+        self.assertEqual([name for name in rbd.RBD().list(self.io["b"])], ["vol"])
+
+    def test_a_released_image_is_used_and_the_lost_site_sends_no_more(self):
+        self.create(mib=16)
+        self.fill(4)
+        first = self.backup()
+        early = self.content()
+        self.change(16)
+        second = self.backup()
+        late = self.content()
+        self.wait_until_at(second)
+        self.assertEqual(self.promote("rbd/rbd/none", code=4).returncode, 4)
+        done = self.promote(f"tokyo:{ASSET}")
+        self.assertEqual([(one["state"], one["token"]) for one in done], [("primary", 1)])
+        self.assert_same(self.copy(), late, "the newest point")
+        with rbd.Image(self.io["b"], "vol") as image:
+            image.write(b"in use", 0)
+        # The site that was thought lost lives on: it sends nothing, and says why.
+        refused = self.tokyo.run("backup", ASSET, code=None)
+        self.assertEqual(refused.returncode, 5, refused.errors)
+        self.assertIn("is in use at site osaka", refused.errors)
+        self.assertEqual(len(self.osaka.json("points")["points"]), 2)
+        # Again, also after restarts: nothing changes, and what was written stays.
+        self.osaka.stop_agent()
+        self.osaka.start_agent()
+        again = self.wait_for("primary", lambda: (lambda s: s if s and s["state"] == "primary" else None)(self.standby()))
+        self.assertEqual(again["token"], 1)
+        self.assertEqual([one["token"] for one in self.promote("--all")], [1])
+        self.assertEqual(self.copy()[:6], b"in use")
+        self.assertEqual(self.promote(ASSET, "--point", first["id"], code=5).returncode, 5)
+        self.assertNotEqual(early, late)
+
+    def test_at_an_older_point_and_killed_right_after_the_decision(self):
+        self.create(mib=16)
+        self.fill(4)
+        first = self.backup()
+        early = self.content()
+        self.change(16)
+        self.wait_until_at(self.backup())
+        asked = threading.Thread(target=lambda: self.osaka.run("standby", "promote", ASSET, "--point", first["id"], code=None))
+        asked.start()
+        roles = os.path.join(self.pair.store_dir, "roles")
+        self.wait_for("the decision", lambda: os.path.isdir(roles) and os.listdir(roles))
+        self.osaka.agent.send_signal(signal.SIGKILL)
+        self.osaka.agent.wait()
+        asked.join()
+        self.osaka.start_agent()
+        self.wait_for("primary", lambda: (self.standby() or {}).get("state") == "primary")
+        self.assert_same(self.copy(), early, "the point that was chosen")
+
+    def test_many_at_once(self):
+        names = [f"v{i}" for i in range(8)]
+        for name in names:
+            self.create(name, mib=8)
+            self.fill(4, name)
+        self.pair.backup(*(f"rbd/rbd/{name}" for name in names))
+        self.wait_for("all follow", lambda: all((self.standby(f"rbd/rbd/{name}") or {}).get("state") == "following" for name in names))
+        began = time.monotonic()
+        done = self.promote("--all")
+        print(f"{len(done)} released in {time.monotonic() - began:.2f} s")
+        self.assertEqual({one["state"] for one in done}, {"primary"})
+        for name in names:
+            self.assert_same(self.copy(name), self.content(name), name)
+
+
+if __name__ == "__main__":
+    main()
