@@ -14,6 +14,7 @@ struct VerifyArguments {
   std::string what;       // asset or point; empty: everything
   std::string read_data;  // "100", "5%"
   bool repair = false;
+  std::string copy;  // the URL of a store that may hold the same packs; empty: none
 };
 
 Result<double> read_share(const std::string& text) {
@@ -40,12 +41,19 @@ Result<std::vector<PointRow>> choose(Command& command, StoreAccess& access,
   return rows;
 }
 
-Result<RepairReport> repair(StoreService* service, const StoreKeys& keys,
-                            const std::stop_token& stop) {
+Result<RepairReport> repair(const Command& command, StoreService* service, const StoreKeys& keys,
+                            const std::string& copy_url) {
   if (service == nullptr)
     return Error(ErrorCode::refused,
                  "--repair works on this site's own store while its agent is stopped");
-  return repair_packs(*service, keys, stop);
+  std::unique_ptr<Backend> copy;
+  if (!copy_url.empty()) {
+    const Globals& globals = command.globals;
+    TM_TRY(const BackendConfig config,
+           parse_backend_url(copy_url, globals.ceph_conf, globals.ceph_user));
+    TM_TRY(copy, open_backend(config, false));
+  }
+  return repair_packs(*service, keys, copy.get(), command.stop.get_token());
 }
 
 Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
@@ -71,7 +79,7 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                        {"message", damage.message}});
   RepairReport repaired;
   if (arguments.repair && !report.damaged.empty()) {
-    TM_TRY(repaired, repair(service, *keys, options.stop));
+    TM_TRY(repaired, repair(command, service, *keys, arguments.copy));
   }
   if (report.damaged.empty() && share >= 1)
     for (const PointRow& row : points)
@@ -81,6 +89,7 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                                {"bytes_read", report.bytes_read},
                                {"damaged", damaged},
                                {"packs_set_aside", repaired.packs_set_aside},
+                               {"packs_healed", repaired.packs_healed},
                                {"blobs_saved", repaired.blobs_saved}};
   command.print(json, [&] {
     for (const Damage& damage : report.damaged)
@@ -90,7 +99,10 @@ Result<int> run_verify(Command& command, const VerifyArguments& arguments) {
                 static_cast<unsigned long long>(report.points_checked),
                 static_cast<unsigned long long>(report.chunks_checked),
                 format_bytes(report.bytes_read).c_str(), report.damaged.size());
-    if (repaired.packs_set_aside > 0)
+    if (repaired.packs_healed > 0)
+      std::printf("%zu packs are whole again, from %s\n", repaired.packs_healed,
+                  arguments.copy.c_str());
+    if (repaired.packs_set_aside > repaired.packs_healed)
       std::printf(
           "%zu packs set aside, %zu chunks and nodes of them saved; "
           "'tidemark backup --full' of the asset sends the others again\n",
@@ -113,6 +125,10 @@ void add_verify_command(CLI::App& app, Command& command) {
   verify->add_flag(
       "--repair", arguments->repair,
       "save what is whole in damaged packs and set them aside, so that a backup mends the rest");
+  verify
+      ->add_option("--from", arguments->copy,
+                   "URL of a copy of the store: packs that are damaged here are taken from it")
+      ->needs("--repair");
   verify->footer("Exit codes: 0 all is well, 6 damage was found.");
   verify->callback([&command, verify, arguments] {
     if (verify->count("--read-data") > 0 && arguments->what.empty() &&

@@ -10,8 +10,8 @@ constexpr int kZstdLevel = 1;
 
 class Repair {
  public:
-  Repair(StoreService& store, const StoreKeys& keys, const std::stop_token& stop)
-      : store_(store), keys_(keys), stop_(stop), chunks_(keys), nodes_(keys) {}
+  Repair(StoreService& store, const StoreKeys& keys, Backend* copy, const std::stop_token& stop)
+      : store_(store), keys_(keys), copy_(copy), stop_(stop), chunks_(keys), nodes_(keys) {}
 
   Result<std::size_t> save_from(const Bytes& pack) {
     TM_DO(save(pack));
@@ -48,7 +48,21 @@ class Repair {
       TM_DO(store_.set_aside(pack.id));
       ++report_.packs_set_aside;
     }
-    return bytes ? save(*bytes) : Status();
+    TM_TRY(const bool healed, heal(pack.id));
+    return bytes && !healed ? save(*bytes) : Status();
+  }
+
+  // True where the copy has the pack as it was written.
+  Result<bool> heal(const PackId& id) {
+    if (copy_ == nullptr) return false;
+    const auto bytes = read_blob(*copy_, pack_blob_name(id), kPackBytesMax);
+    if (!bytes && bytes.error().retryable()) return bytes.error();
+    if (!bytes || !check_pack(*bytes, id)) return false;
+    TM_TRY(const auto index, parse_pack_index(*bytes, bytes->size()));
+    TM_DO(store_.add_saved(id, *bytes, index.entries));
+    log::info("pack {} is whole again, from the copy", id.hex());
+    ++report_.packs_healed;
+    return true;
   }
 
   // Only what is not known elsewhere: a pack that was set aside earlier may have been saved
@@ -93,6 +107,7 @@ class Repair {
 
   StoreService& store_;
   const StoreKeys& keys_;
+  Backend* const copy_;
   const std::stop_token stop_;
   PackWriter chunks_, nodes_;
   RepairReport report_;
@@ -122,12 +137,12 @@ Result<std::vector<DamagedRecord>> check_records(StoreService& store,
 
 Result<std::size_t> save_whole_blobs(StoreService& store, const StoreKeys& keys,
                                      const Bytes& pack) {
-  return Repair(store, keys, {}).save_from(pack);
+  return Repair(store, keys, nullptr, {}).save_from(pack);
 }
 
-Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,
+Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys, Backend* copy,
                                   const std::stop_token& stop) {
-  return Repair(store, keys, stop).run();
+  return Repair(store, keys, copy, stop).run();
 }
 
 }  // namespace tidemark

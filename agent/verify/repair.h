@@ -11,6 +11,7 @@ namespace tidemark {
 struct RepairReport {
   std::size_t packs_set_aside = 0;  // now; earlier ones are not counted
   std::size_t blobs_saved = 0;
+  std::size_t packs_healed = 0;  // whole again, from the copy
 };
 
 // Reads every pack of the catalog, not only those where damage was met: below a damaged node nobody
@@ -19,7 +20,10 @@ struct RepairReport {
 // as absent then, and the next full backup of an asset sends it again. An interrupted run is gone
 // on with by the next one. Errors are those that kept it from going on: a pack that cannot be read
 // for another reason than damage ends it.
-Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys,
+// `copy`: another store, or a copy of this one, that may hold the same packs; null: there is none.
+// A pack is named after its bytes, so whatever the copy has under that name is either right or
+// passed over.
+Result<RepairReport> repair_packs(StoreService& store, const StoreKeys& keys, Backend* copy,
                                   const std::stop_token& stop);
 
 // What of a pack that was set aside still opens and matches its id, and lies nowhere else, is

@@ -277,6 +277,37 @@ class Damage(Case):
         after = self.backup()
         self.assert_same(self.restored(after["id"]), bytes(16 * MIB), "after it")
 
+    def test_a_copy_of_the_store_heals_it(self):
+        """What neither the pack nor a volume holds any more."""
+        states, points = self.two_points()
+        self.write(0, bytes(16 * MIB))
+        osaka = self.pair.osaka
+        osaka.stop_agent()
+        copy = os.path.join(self.pair.dir, "copy")
+        shutil.copytree(self.pair.store_dir, copy)
+        packs = sorted(self.files("packs"), key=os.path.getsize)
+        with open(packs[-1], "rb") as f:
+            good = f.read()
+        bad = bytearray(good)
+        bad[100] ^= 1
+        self.put(packs[-1], bad)
+        os.remove(packs[0])
+        repair = ["--json", "--quiet", "verify", "--read-data", "--repair", "--from", f"file:{copy}"]
+        # A copy that is as bad is passed over.
+        in_copy = os.path.join(copy, os.path.relpath(packs[-1], self.pair.store_dir))
+        self.put(in_copy, bad)
+        done = json.loads(osaka.run(*repair, code=6).text)
+        self.assertEqual((done["packs_set_aside"], done["packs_healed"]), (2, 1), done)
+        self.put(in_copy, good)
+        done = json.loads(osaka.run(*repair, code=6).text)
+        self.assertEqual((done["packs_set_aside"], done["packs_healed"]), (0, 1), done)
+        for _ in range(2):
+            osaka.run("--quiet", "verify", "--read-data")
+            osaka.run("catalog", "rebuild")
+        osaka.start_agent()
+        for point, state in zip(points, states):
+            self.assert_same(self.restored(point["id"]), state, point["id"])
+
 
 if __name__ == "__main__":
     main()
