@@ -49,7 +49,7 @@ Result<AssetRole> decode_asset_role(ByteView bytes) {
   role.image = reader.sized_text(kTextBytesMax);
   role.point = PointId::read(reader);
   role.since.us = static_cast<std::int64_t>(reader.u64());
-  if (!reader.done() || role.token == 0) return bad;
+  if (!reader.done()) return bad;
   return role;
 }
 

@@ -17,7 +17,7 @@ namespace tidemark {
 struct AssetRole {
   std::string site, asset;  // whose points
   std::uint64_t token = 0;  // grows with every change: who knows of a higher one gives way
-  std::string holder;       // the site where it is in use
+  std::string holder;       // the site where it is in use; empty: it was handed over, to nobody yet
   std::string image;        // there: "pool/image"
   PointId point;            // what the holder's copy was when the role changed
   Timestamp since;

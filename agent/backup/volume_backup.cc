@@ -8,6 +8,7 @@
 #include "agent/backup/source_snapshots.h"
 #include "agent/read/blob_reader.h"
 #include "agent/read/volume_reader.h"
+#include "agent/standby/mark.h"
 #include "base/log.h"
 
 namespace tidemark {
@@ -29,7 +30,7 @@ class VolumeBackup {
                const StoreKeys& keys, const VolumeBackupOptions& options, Clock& clock)
       : cluster_(std::move(cluster)),
         name_(name),
-        asset_("rbd/" + name.text()),
+        asset_(options.asset.empty() ? "rbd/" + name.text() : options.asset),
         store_(store),
         keys_(keys),
         options_(options),
@@ -40,7 +41,8 @@ class VolumeBackup {
   Result<BackupReport> run();
 
  private:
-  Result<Base> find_base();
+  Result<Base> find_base(const StoreId& store);
+  Result<Base> find_older_base(const StoreId& store);
   Status make_room(RbdImage& head, const StoreId& store, const Base& base);
   Status create_snapshot(RbdImage& head, SnapshotInfo& snapshot);
   Result<BackupReport> run_with(RbdImage& head, const StoreDescriptor& descriptor,
@@ -69,7 +71,7 @@ class VolumeBackup {
   bool committing_ = false;  // a commit was sent
 };
 
-Result<Base> VolumeBackup::find_base() {
+Result<Base> VolumeBackup::find_base(const StoreId& store) {
   Base base;
   TM_TRY(auto row, find_newest(store_, options_.site, asset_));
   if (!row) return base;
@@ -83,7 +85,9 @@ Result<Base> VolumeBackup::find_base() {
   const VolumeMeta& meta = *read;
   // Names are reused: only the image's own id tells that it is still the same.
   if (meta.image.id != info_.id || meta.cluster_fsid != cluster_->fsid()) {
-    log::warn("{}: not the image of the last point any more; a new line begins", asset_);
+    TM_TRY(base, find_older_base(store));
+    if (!base.snapshot)
+      log::warn("{}: not the image of the last point any more; a new line begins", asset_);
     return base;
   }
   base.parent = *std::move(row);
@@ -97,13 +101,44 @@ Result<Base> VolumeBackup::find_base() {
   return base;
 }
 
+// A snapshot that equals an older point of the asset, wherever the newest one was taken: that of a
+// backup of this image, or of when it followed the asset's points.
+Result<Base> VolumeBackup::find_older_base(const StoreId& store) {
+  std::vector<std::pair<SnapshotInfo, PointId>> candidates;
+  for (const StandbySnapshot& one : standby_snapshots(snapshots_))
+    candidates.emplace_back(one.info, one.point);
+  for (const SourceSnapshot& one : our_snapshots(snapshots_, store))
+    if (one.info.user) candidates.emplace_back(one.info, one.point);
+  std::ranges::sort(candidates, std::greater(), [](const auto& one) { return one.first.id; });
+  for (const auto& [snapshot, point] : candidates) {
+    PointQuery query;
+    query.id_prefix = point.hex();
+    auto row = store_.find(query);
+    if (!row && row.error().code() == ErrorCode::not_found) continue;
+    if (!row) return std::move(row).error();
+    const PointRecord& record = row->point.record;
+    const auto meta = read_volume_meta(record, keys_);
+    if (record.site != options_.site || record.asset != asset_ ||
+        record.region_bytes != kRegionBytes || !meta)
+      continue;
+    const bool captured = meta->image.id == info_.id && meta->cluster_fsid == cluster_->fsid() &&
+                          meta->snapshot_id == snapshot.id;
+    if (!captured && snapshot.name != standby_snapshot_name(point)) continue;
+    Base base;
+    base.parent = *std::move(row);
+    base.snapshot = snapshot;
+    return base;
+  }
+  return Base();
+}
+
 Result<BackupReport> VolumeBackup::run() {
   started_ = clock_.uptime();
   TM_TRY(const StoreDescriptor descriptor, store_.descriptor());
   TM_TRY(const auto head, RbdImage::open_read_write(cluster_, name_));
   TM_TRY(info_, head->info());
   TM_TRY(snapshots_, head->snapshots());
-  TM_TRY(Base base, find_base());
+  TM_TRY(Base base, find_base(descriptor.id));
   // What an interrupted run left beside the base is of no use: its point was never committed.
   // Without a base nothing is removed before the commit: who we are may be configured wrongly, and
   // a base lost costs a full reading.
@@ -136,11 +171,12 @@ Status VolumeBackup::make_room(RbdImage& head, const StoreId& store, const Base&
   if (ours >= options_.our_snapshots_max)
     return Error(ErrorCode::refused, "it has " + std::to_string(ours) +
                                          " snapshots of ours, and one more would be too many")
-        .with_hint("raise 'snapshots.per_image' where it has that many stores, or remove those of "
-                   "stores that are no more (rbd snap ls)");
+        .with_hint(
+            "raise 'snapshots.per_image' where it has that many stores, or remove those of "
+            "stores that are no more (rbd snap ls)");
   if (all.size() >= options_.room)
-    return Error(ErrorCode::refused, "it has " + std::to_string(all.size()) +
-                                         " snapshots, and room is left for others")
+    return Error(ErrorCode::refused,
+                 "it has " + std::to_string(all.size()) + " snapshots, and room is left for others")
         .with_hint("remove some, or raise 'snapshots.room'");
   return {};
 }
@@ -171,9 +207,9 @@ Status VolumeBackup::create_snapshot(RbdImage& head, SnapshotInfo& snapshot) {
 
 Result<BackupReport> VolumeBackup::run_with(RbdImage& head, const StoreDescriptor& descriptor,
                                             const Base& base) {
-  TM_TRY(
-      const UploadSession session,
-      store_.begin(options_.site, asset_, base.parent ? base.parent->point.record.id : PointId{}));
+  const PointId parent = base.parent ? base.parent->point.record.id : PointId{};
+  TM_TRY(const UploadSession session, options_.begin ? options_.begin(asset_, parent)
+                                                     : store_.begin(options_.site, asset_, parent));
   SnapshotInfo snapshot;
   snapshot.name = source_snapshot_name(descriptor.id, session.point);
   const auto created = create_snapshot(head, snapshot);

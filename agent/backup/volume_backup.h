@@ -8,6 +8,7 @@
 // that arrived are not sent again.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <stop_token>
@@ -23,6 +24,9 @@ namespace tidemark {
 
 struct VolumeBackupOptions {
   std::string site;
+  std::string asset;  // whose point it is; empty: "rbd/" and the image's name
+  // Begins the session instead of the store, where it is not the site's own copy that is captured.
+  std::function<Result<UploadSession>(std::string_view asset, const PointId& parent)> begin;
   std::map<std::string, std::string> labels;
   // Share of the regions that is read again after an incremental capture and held against the new
   // tree: every one at 1, a bounded sample below.

@@ -3,6 +3,7 @@
 
 #include "agent/cli/command.h"
 #include "agent/service/point_json.h"
+#include "agent/standby/failback.h"
 #include "base/queue.h"
 #include "base/text.h"
 #include "transport/http.h"
@@ -50,14 +51,14 @@ Result<int> run_list(Command& command) {
              : kExitDone;
 }
 
-struct PromoteArguments {
+struct ChangeArguments {
   std::vector<std::string> assets;
   bool all = false;
   std::string point;
 };
 
 // Those of `list` that are meant.
-Result<std::vector<std::string>> choose(const PromoteArguments& arguments, const json& list) {
+Result<std::vector<std::string>> choose(const ChangeArguments& arguments, const json& list) {
   std::vector<std::string> out;
   if (arguments.all)
     for (const json& one : list) out.push_back(word(one, "site") + ":" + word(one, "asset"));
@@ -81,12 +82,13 @@ Result<std::vector<std::string>> choose(const PromoteArguments& arguments, const
   return out;
 }
 
-// Each is decided on durably; then all are waited for.
-Result<int> run_promote(Command& command, const PromoteArguments& arguments) {
+// Has the agent begin `verb` for each asset; then all are waited for.
+Result<int> change(Command& command, const ChangeArguments& arguments, const std::string& verb,
+                   const std::string& wanted) {
   TM_TRY(json list, ask(command, "GET", kListTarget));
   TM_TRY(const auto assets, choose(arguments, list));
   for (const std::string& asset : assets) {
-    std::string target = "/v1/standby/promote?asset=" + url_encode(asset);
+    std::string target = "/v1/standby/" + verb + "?asset=" + url_encode(asset);
     if (!arguments.point.empty()) target += "&point=" + url_encode(arguments.point);
     TM_TRY(list, ask(command, "POST", target));
   }
@@ -97,7 +99,7 @@ Result<int> run_promote(Command& command, const PromoteArguments& arguments) {
       if (std::ranges::find(assets, word(one, "site") + ":" + word(one, "asset")) == assets.end())
         continue;
       ours.push_back(one);
-      done = done && (word(one, "state") == "primary" || word(one, "state") == "problem");
+      done = done && (word(one, "state") == wanted || word(one, "state") == "problem");
       failed = failed || word(one, "state") == "problem";
     }
     if (done) {
@@ -111,6 +113,75 @@ Result<int> run_promote(Command& command, const PromoteArguments& arguments) {
   }
 }
 
+json plan_json(const FailbackPlan& plan) {
+  const auto optional = [](const std::optional<PointId>& id) {
+    return id ? json(id->hex()) : json(nullptr);
+  };
+  return {{"token", plan.role.token},
+          {"holder", plan.role.holder},
+          {"point", plan.role.point.hex()},
+          {"image_here", plan.image_here},
+          {"common_point", optional(plan.common)},
+          {"changed_here_bytes", plan.changed_here_bytes},
+          {"changed_there_bytes", plan.changed_there_bytes},
+          {"discarded_point", optional(plan.discarded)}};
+}
+
+void print_plan(const std::string& asset, const FailbackPlan& plan) {
+  if (!plan.role.holder.empty()) {
+    std::printf("%s is in use here again; its first point is to be taken\n", asset.c_str());
+    return;
+  }
+  std::printf("%s was handed over at point %s (token %llu)\n", asset.c_str(),
+              plan.role.point.hex().substr(0, 12).c_str(),
+              static_cast<unsigned long long>(plan.role.token));
+  if (!plan.image_here) {
+    std::puts("  there is no image here: it is made anew");
+    return;
+  }
+  std::printf("  last point in common: %s\n",
+              plan.common ? plan.common->hex().substr(0, 12).c_str() : "none is known");
+  std::printf("  here, and not there:  %s%s\n", format_bytes(plan.changed_here_bytes).c_str(),
+              plan.changed_here_bytes == 0 ? "" : "; kept as a point before it is rolled over");
+  std::printf("  to be written here:   %s\n", format_bytes(plan.changed_there_bytes).c_str());
+}
+
+Result<int> run_failback(Command& command, const std::string& text, bool plan_only) {
+  TM_TRY(const Config* const config, command.config());
+  TM_TRY(const SiteAsset asset, command.parse_asset(text));
+  if (asset.site != config->site)
+    return Error(ErrorCode::invalid_argument, text + " is not of this site")
+        .with_hint("failback runs at the site that the asset is of");
+  if (asset.asset.kind() != AssetName::Kind::rbd)
+    return Error(ErrorCode::unsupported, "only images are kept as standby");
+  BackupRunner runner(*config, command.clock, command.stop.get_token());
+  TM_TRY(BackupJob job, runner.job_of_asset(asset.asset));
+  Failback failback(*config, runner, std::move(job), command.stop.get_token());
+  if (plan_only) {
+    TM_TRY(const FailbackPlan plan, failback.plan());
+    command.print({{"plan", plan_json(plan)}}, [&] { print_plan(asset.asset.text(), plan); });
+    return kExitDone;
+  }
+  TM_TRY(const FailbackReport report, failback.run());
+  json out = {
+      {"plan", plan_json(report.plan)},
+      {"written_bytes", report.written_bytes},
+      {"fetched_bytes", report.fetched_bytes},
+      {"first_point", point_json(report.first)},
+      {"discarded_point", report.discarded ? point_json(*report.discarded) : json(nullptr)}};
+  command.print(out, [&] {
+    print_plan(asset.asset.text(), report.plan);
+    if (report.discarded)
+      std::printf("kept what was only here as point %s\n",
+                  report.discarded->point.record.id.hex().substr(0, 12).c_str());
+    std::printf("%s written, %s fetched; in use here, first point %s\n",
+                format_bytes(report.written_bytes).c_str(),
+                format_bytes(report.fetched_bytes).c_str(),
+                report.first.point.record.id.hex().substr(0, 12).c_str());
+  });
+  return kExitDone;
+}
+
 }  // namespace
 
 void add_standby_commands(CLI::App& app, Command& command) {
@@ -121,13 +192,36 @@ void add_standby_commands(CLI::App& app, Command& command) {
   list->callback([&command] { command.action = [&command] { return run_list(command); }; });
   auto* promote = standby->add_subcommand(
       "promote", "Release standby images for use; their site sends no more points from then on");
-  auto arguments = std::make_shared<PromoteArguments>();
+  auto arguments = std::make_shared<ChangeArguments>();
   promote->add_option("ASSET", arguments->assets, "[SITE:]ASSET");
   promote->add_flag("--all", arguments->all, "every standby that is kept here");
   promote->add_option("--point", arguments->point, "at this point (default: the newest)");
+  auto* demote = standby->add_subcommand(
+      "demote", "Take a last point of images that were released, and hand them over");
+  auto handed = std::make_shared<ChangeArguments>();
+  demote->add_option("ASSET", handed->assets, "[SITE:]ASSET");
+  demote->add_flag("--all", handed->all, "every one that was released here");
+  demote->footer("Nothing may use the images. Exit codes: 0 all are handed over, 3 some are not.");
+  demote->callback([&command, handed] {
+    command.action = [&command, handed] { return change(command, *handed, "demote", "demoted"); };
+  });
+  auto* failback = standby->add_subcommand(
+      "failback", "Bring an asset of this site back that was handed over elsewhere");
+  auto text = std::make_shared<std::string>();
+  auto plan_only = std::make_shared<bool>(false);
+  failback->add_option("ASSET", *text)->required();
+  failback->add_flag("--plan", *plan_only, "only say what each side has that the other lacks");
+  failback->footer("What only this side has is kept as a point. Repeating it is safe.");
+  failback->callback([&command, text, plan_only] {
+    command.action = [&command, text, plan_only] {
+      return run_failback(command, *text, *plan_only);
+    };
+  });
   promote->footer("Repeating it is safe. Exit codes: 0 all are released, 3 some are not yet.");
   promote->callback([&command, arguments] {
-    command.action = [&command, arguments] { return run_promote(command, *arguments); };
+    command.action = [&command, arguments] {
+      return change(command, *arguments, "promote", "primary");
+    };
   });
 }
 

@@ -14,6 +14,20 @@ Result<std::optional<PointRow>> find_newest(PointStore& store, std::string_view 
   return std::move(row).error();
 }
 
+Result<AssetRole> PointStore::role_of(std::string_view, std::string_view) {
+  return Error(ErrorCode::unsupported,
+               "where an asset is in use is known to the store's agent only");
+}
+
+Status PointStore::take_back(std::string_view, std::string_view) {
+  return Error(ErrorCode::unsupported, "only the store's agent gives an asset back");
+}
+
+Result<UploadSession> PointStore::begin_discarded(std::string_view, std::string_view,
+                                                  const PointId&, std::uint64_t) {
+  return Error(ErrorCode::unsupported, "only the store's agent takes points");
+}
+
 Status PointStore::each_latest_point(const std::function<Status(const PointRow&)>& each) {
   TM_TRY(const auto rows, points("", ""));
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -27,6 +27,7 @@
 #include "store/keys.h"
 #include "store/pack.h"
 #include "store/record.h"
+#include "store/role.h"
 
 namespace tidemark {
 
@@ -72,8 +73,8 @@ struct CollectReport {
   std::uint64_t packs = 0, pack_bytes = 0;  // found in the store
   std::uint64_t live_bytes = 0;             // of chunks and nodes that points reach
   std::uint64_t packs_removed = 0, bytes_removed = 0;
-  std::uint64_t packs_waiting = 0, bytes_waiting = 0;  // unreached, their grace is not over
-  std::uint64_t orphans = 0;                           // of both: packs the catalog did not know
+  std::uint64_t packs_waiting = 0, bytes_waiting = 0;    // unreached, their grace is not over
+  std::uint64_t orphans = 0;                             // of both: packs the catalog did not know
   std::uint64_t packs_repacked = 0, bytes_repacked = 0;  // written anew; the bytes reached in them
   // Mostly dead packs that were left as they are (no key, a session holds them, enough was done for
   // one run, damage, a dry run), and how many of their bytes nothing reaches.
@@ -110,6 +111,17 @@ class PointStore {
   // Where each blob lies; `corruption` where one is not there.
   virtual Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) = 0;
   virtual Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) = 0;
+
+  // --- where an asset is in use
+  // Token 0 and `site` itself where that never changed. `unsupported` without an agent.
+  virtual Result<AssetRole> role_of(std::string_view site, std::string_view asset);
+  // Makes `site` the holder of its own asset again, which nobody may hold: whoever did must have
+  // handed it over. Success where it is the holder already; `refused` while another site is.
+  virtual Status take_back(std::string_view site, std::string_view asset);
+  // As begin(), for the last point of what `site` had when its asset, which was handed over with
+  // `token`, comes back. `refused` for any other.
+  virtual Result<UploadSession> begin_discarded(std::string_view site, std::string_view asset,
+                                                const PointId& parent, std::uint64_t token);
 
   // --- administration: for the operators of the store's own site, never for a peer
   virtual Status set_pinned(const PointId& id, bool pinned) = 0;

@@ -80,7 +80,18 @@ Result<UploadSession> RemoteStore::begin(std::string_view, std::string_view asse
                                          const PointId& parent) {
   nlohmann::json json = {{"asset", asset}};
   if (!parent.is_null()) json["parent"] = parent.hex();
-  TM_TRY(const Bytes body, call("POST", "/v1/points", as_bytes(json.dump())));
+  return begin_with(json);
+}
+
+Result<UploadSession> RemoteStore::begin_discarded(std::string_view, std::string_view asset,
+                                                   const PointId& parent, std::uint64_t token) {
+  nlohmann::json json = {{"asset", asset}, {"discarded", token}};
+  if (!parent.is_null()) json["parent"] = parent.hex();
+  return begin_with(json);
+}
+
+Result<UploadSession> RemoteStore::begin_with(const nlohmann::json& request) {
+  TM_TRY(const Bytes body, call("POST", "/v1/points", as_bytes(request.dump())));
   TM_TRY(const auto answer, parse_json(as_text(body)));
   const auto id = SessionId::from_hex(answer.contains("session") && answer["session"].is_string()
                                           ? answer["session"].get<std::string>()
@@ -153,6 +164,23 @@ Result<Bytes> RemoteStore::read(const PackId& pack, std::uint64_t offset, std::s
 
 Status RemoteStore::administer(const PointId& id, std::string_view verb) {
   TM_TRY(const Bytes body, call("POST", "/v1/points/" + id.hex() + "/" + std::string(verb), {}));
+  return {};
+}
+
+Result<AssetRole> RemoteStore::role_of(std::string_view site, std::string_view asset) {
+  TM_TRY(const Bytes body,
+         call("GET", "/v1/role?site=" + url_encode(site) + "&asset=" + url_encode(asset), {}));
+  TM_TRY(const auto json, parse_json(as_text(body)));
+  const auto text = json.find("role");
+  if (text == json.end() || !text->is_string())
+    return Error(ErrorCode::corruption, "the store's answer is malformed");
+  const auto bytes = from_hex(text->get_ref<const std::string&>());
+  if (!bytes) return Error(ErrorCode::corruption, "the store's answer is malformed");
+  return decode_asset_role(*bytes);
+}
+
+Status RemoteStore::take_back(std::string_view, std::string_view asset) {
+  TM_TRY(const Bytes body, call("POST", "/v1/role/take?asset=" + url_encode(asset), {}));
   return {};
 }
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <stop_token>
 
 #include "agent/service/point_store.h"
@@ -35,6 +36,11 @@ class RemoteStore final : public PointStore {
   Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) override;
   Result<std::vector<BlobLocation>> locate(std::span<const ChunkId> ids) override;
   Result<Bytes> read(const PackId& pack, std::uint64_t offset, std::size_t size) override;
+  Result<AssetRole> role_of(std::string_view site, std::string_view asset) override;
+  // `site` is whoever asks: the store knows it by the certificate.
+  Status take_back(std::string_view site, std::string_view asset) override;
+  Result<UploadSession> begin_discarded(std::string_view site, std::string_view asset,
+                                        const PointId& parent, std::uint64_t token) override;
   Status set_pinned(const PointId& id, bool pinned) override;
   Status remove(const PointId& id) override;
   Status undelete(const PointId& id) override;
@@ -48,6 +54,7 @@ class RemoteStore final : public PointStore {
                      const HttpHeaders& headers = {});
   Result<Bytes> call_once(std::string_view method, const std::string& target, ByteView body,
                           const HttpHeaders& headers);
+  Result<UploadSession> begin_with(const nlohmann::json& request);
   Status administer(const PointId& id, std::string_view verb);
 
   Options options_;

@@ -130,6 +130,8 @@ Result<HttpResponse> StoreApi::route(HttpRequest& request) {
   if (get && request.path == "/v1/point") return find_point(request);
   if (post && request.path == "/v1/points") return begin(request);
   if (post && request.path == "/v1/locate") return locate(request);
+  if (get && request.path == "/v1/role") return find_role(request);
+  if (post && request.path == "/v1/role/take") return take_back(request);
   if ((get || post) && request.path == "/v1/gc") return collect(request);
   if (get && parts.size() == 3 && parts[1] == "packs") return read_pack(request, parts[2]);
   if (parts.size() >= 4 && parts[1] == "sessions") return in_session(request, parts);
@@ -159,7 +161,14 @@ Result<HttpResponse> StoreApi::begin(HttpRequest& request) {
   const auto parent = parent_text.empty() ? PointId{} : PointId::from_hex(parent_text);
   if (!parent) return Error(ErrorCode::invalid_argument, "'parent' is not a point's id");
   // The owner is who asks: nobody writes another site's points.
-  TM_TRY(const auto session, store_->begin(request.peer_site, text_at(json, "asset"), *parent));
+  const std::string asset = text_at(json, "asset");
+  const bool discarded = json.contains("discarded");
+  if (discarded && !json["discarded"].is_number_unsigned())
+    return Error(ErrorCode::invalid_argument, "'discarded' is no token");
+  TM_TRY(const auto session, discarded
+                                 ? store_->begin_discarded(request.peer_site, asset, *parent,
+                                                           json["discarded"].get<std::uint64_t>())
+                                 : store_->begin(request.peer_site, asset, *parent));
   return json_response(200, nlohmann::json{{"session", session.id.hex()},
                                            {"point", session.point.hex()},
                                            {"fence", session.fence}}
@@ -233,6 +242,22 @@ Result<HttpResponse> StoreApi::find_point(const HttpRequest& request) {
   // To who may not read it, it does not exist.
   if (!may_read(request, row->point.record)) return Error(ErrorCode::not_found, "no such point");
   return json_response(200, point_to_wire(*row).dump());
+}
+
+// To who may read the asset's points.
+Result<HttpResponse> StoreApi::find_role(const HttpRequest& request) {
+  PointRecord asset;
+  asset.site = query_at(request, "site");
+  asset.asset = query_at(request, "asset");
+  if (!may_read(request, asset)) return Error(ErrorCode::not_found, "no such asset");
+  TM_TRY(const AssetRole role, store_->role_of(asset.site, asset.asset));
+  return json_response(200, nlohmann::json{{"role", to_hex(encode(role))}}.dump());
+}
+
+// Of the asker's own asset.
+Result<HttpResponse> StoreApi::take_back(const HttpRequest& request) {
+  TM_DO(store_->take_back(request.peer_site, query_at(request, "asset")));
+  return json_response(200, "{}");
 }
 
 Result<HttpResponse> StoreApi::locate(HttpRequest& request) {

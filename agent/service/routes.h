@@ -38,6 +38,8 @@ class StoreApi {
   Result<HttpResponse> list_points(const HttpRequest& request);
   Result<HttpResponse> find_point(const HttpRequest& request);
   Result<HttpResponse> locate(HttpRequest& request);
+  Result<HttpResponse> find_role(const HttpRequest& request);
+  Result<HttpResponse> take_back(const HttpRequest& request);
   Result<HttpResponse> read_pack(const HttpRequest& request, const std::string& id);
   Result<HttpResponse> administer(HttpRequest& request, const std::vector<std::string>& parts);
   Result<HttpResponse> collect(const HttpRequest& request);

@@ -29,7 +29,7 @@ Status StoreService::read_roles() {
   return {};
 }
 
-Result<AssetRole> StoreService::role_of(std::string_view site, std::string_view asset) const {
+Result<AssetRole> StoreService::role_of(std::string_view site, std::string_view asset) {
   const std::lock_guard lock(roles_mutex_);
   const auto known = roles_.find(role_blob_name(site, asset));
   if (known == roles_.end()) {
@@ -44,14 +44,6 @@ Result<AssetRole> StoreService::role_of(std::string_view site, std::string_view 
         .with_hint(known->first +
                    " in the store is damaged; `tidemark standby promote` writes it anew");
   return *known->second;
-}
-
-std::vector<AssetRole> StoreService::roles() const {
-  std::vector<AssetRole> out;
-  const std::lock_guard lock(roles_mutex_);
-  for (const auto& [name, role] : roles_)
-    if (role) out.push_back(*role);
-  return out;
 }
 
 Status StoreService::set_role(const AssetRole& role) {
@@ -70,9 +62,44 @@ Status StoreService::set_role(const AssetRole& role) {
   return {};
 }
 
-Status StoreService::check_holder(std::string_view site, std::string_view asset) const {
-  TM_TRY(const AssetRole role, role_of(site, asset));
+Status StoreService::take_back(std::string_view site, std::string_view asset) {
+  TM_TRY(AssetRole role, role_of(site, asset));
   if (role.holder == site) return {};
+  if (!role.holder.empty())
+    return Error(ErrorCode::refused, std::string(asset) + " is still in use at site " + role.holder)
+        .with_hint("'tidemark standby demote' there hands it over");
+  role.holder = site;
+  role.image.clear();
+  role.since = clock_.now();
+  ++role.token;
+  TM_DO(set_role(role));
+  log::warn("{}:{} is in use at its own site again (token {})", site, asset, role.token);
+  return {};
+}
+
+Result<UploadSession> StoreService::begin_as(std::string_view holder, std::string_view site,
+                                             std::string_view asset, const PointId& parent) {
+  return begin_session(site, asset, parent, true,
+                       [&] { return check_holder(holder, site, asset); });
+}
+
+Result<UploadSession> StoreService::begin_discarded(std::string_view site, std::string_view asset,
+                                                    const PointId& parent, std::uint64_t token) {
+  return begin_session(site, asset, parent, true, [&]() -> Status {
+    TM_TRY(const AssetRole role, role_of(site, asset));
+    if (role.holder.empty() && role.token == token) return {};
+    return Error(ErrorCode::refused, "fenced: the role of " + role.asset + " changed meanwhile");
+  });
+}
+
+Status StoreService::check_holder(std::string_view holder, std::string_view site,
+                                  std::string_view asset) {
+  TM_TRY(const AssetRole role, role_of(site, asset));
+  if (role.holder == holder) return {};
+  if (role.holder.empty())
+    return Error(ErrorCode::refused, "fenced: " + std::string(asset) + " was handed over, and " +
+                                         std::string(site) + " has not taken it back yet")
+        .with_hint("'tidemark standby failback' does that");
   return Error(ErrorCode::refused, "fenced: " + std::string(asset) + " is in use at site " +
                                        role.holder + " since " + format_time(role.since) +
                                        " (token " + std::to_string(role.token) + ")")

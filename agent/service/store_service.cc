@@ -290,6 +290,12 @@ Result<StoreDescriptor> StoreService::descriptor() { return read_descriptor(*bac
 
 Result<UploadSession> StoreService::begin(std::string_view site, std::string_view asset,
                                           const PointId& parent) {
+  return begin_session(site, asset, parent, false, [&] { return check_holder(site, site, asset); });
+}
+
+Result<UploadSession> StoreService::begin_session(std::string_view site, std::string_view asset,
+                                                  const PointId& parent, bool held,
+                                                  const std::function<Status()>& let_in) {
   TM_DO(still_owner());
   TM_DO(check_name(site, "site"));
   TM_TRY(const AssetName name, AssetName::parse(asset));
@@ -304,7 +310,7 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
   TM_DO(expire_sessions());
   TM_DO(close_sessions_of(name.text(), site));
   TM_DO(check_quota(site, 0));
-  TM_DO(check_holder(site, asset));
+  TM_DO(let_in());
   SessionRow row;
   row.id = random_id<SessionId>();
   row.site = site;
@@ -312,6 +318,10 @@ Result<UploadSession> StoreService::begin(std::string_view site, std::string_vie
   row.parent = parent;
   row.opened = row.renewed = clock_.now();
   TM_TRY(row, catalog_->open_session(std::move(row)));
+  if (held) {
+    const std::lock_guard roles_lock(roles_mutex_);
+    holder_sessions_.insert(row.id);
+  }
   return UploadSession{row.id, PointId::from(row.id.view()), row.fence};
 }
 
@@ -328,7 +338,11 @@ Result<SessionRow> StoreService::live_session(const UploadSession& upload) {
   if (row.fence != upload.fence || row.fence != newest)
     return Error(ErrorCode::refused, "fenced: a newer backup of " + row.asset + " has begun")
         .with_hint("two agents may be protecting the same asset");
-  TM_DO(check_holder(row.site, row.asset));
+  {
+    const std::lock_guard lock(roles_mutex_);
+    if (holder_sessions_.contains(row.id)) return row;
+  }
+  TM_DO(check_holder(row.site, row.site, row.asset));
   return row;
 }
 

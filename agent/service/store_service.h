@@ -86,10 +86,14 @@ class StoreService final : public PointStore {
   // quota was ever set.
   std::optional<std::uint64_t> used_by(std::string_view site) const { return usage_.of(site); }
 
-  // Where an asset of `site` is in use; token 0 and `site` itself where that never changed.
-  // `corruption` where that was changed and cannot be read: nobody sends points of it then.
-  Result<AssetRole> role_of(std::string_view site, std::string_view asset) const;
-  std::vector<AssetRole> roles() const;
+  // `corruption` where the role was changed and cannot be read: nobody sends points of it then.
+  Result<AssetRole> role_of(std::string_view site, std::string_view asset) override;
+  Status take_back(std::string_view site, std::string_view asset) override;
+  Result<UploadSession> begin_discarded(std::string_view site, std::string_view asset,
+                                        const PointId& parent, std::uint64_t token) override;
+  // As begin(), by the site that holds an asset of `site`, out of this process.
+  Result<UploadSession> begin_as(std::string_view holder, std::string_view site,
+                                 std::string_view asset, const PointId& parent);
   // Makes it durable. From then on no other site than the holder may begin a point of the asset or
   // finish one that it has begun. `refused` where the token is not higher than the one known.
   Status set_role(const AssetRole& role);
@@ -157,8 +161,13 @@ class StoreService final : public PointStore {
   // REQUIRES: commit_mutex_.
   Status count_usage();
   Status read_roles();
-  // `refused` where another site holds the asset.
-  Status check_holder(std::string_view site, std::string_view asset) const;
+  // `refused` where another site than `holder` holds the asset.
+  Status check_holder(std::string_view holder, std::string_view site, std::string_view asset);
+  // Begins a session where `let_in` lets it. `held`: not by the asset's own site, or not as usual;
+  // later calls are let in too.
+  Result<UploadSession> begin_session(std::string_view site, std::string_view asset,
+                                      const PointId& parent, bool held,
+                                      const std::function<Status()>& let_in);
   Status check_record(const PointRecord& record, const SessionRow& session);
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
@@ -191,6 +200,8 @@ class StoreService final : public PointStore {
   // By the name of the blob; nothing: it cannot be read. Guarded by roles_mutex_, and changed
   // under commit_mutex_.
   std::map<std::string, std::optional<AssetRole>, std::less<>> roles_;
+  // Sessions that were begun as `held`. Guarded by roles_mutex_.
+  std::unordered_set<SessionId, IdHash> holder_sessions_;
 
   // Held shared while sessions are told what is there and what they hold is noted, and alone while
   // packs go: nobody is told of a pack that is about to go.

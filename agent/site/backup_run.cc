@@ -192,7 +192,7 @@ Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* pro
 
 // By these the store knows what to keep: it has no other word of our policies.
 std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job) const {
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels = job.labels;
   const auto policy = config_.policies.find(job.policy);
   if (policy == config_.policies.end()) return labels;
   labels.emplace(kPolicyLabel, job.policy);
@@ -240,6 +240,10 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   options.member = member_;
   if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text());
   options.stop = stop_;
+  if (job.discarded)
+    options.begin = [&](std::string_view asset, const PointId& parent) {
+      return access->store->begin_discarded(config_.site, asset, parent, *job.discarded);
+    };
   return back_up_volume(ceph, job.asset.rbd(), *access->store, *keys, options, clock_);
 }
 

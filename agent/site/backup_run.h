@@ -25,6 +25,9 @@ struct BackupJob {
   std::string policy;  // empty: asked for by hand
   std::string to;      // peer, or this site
   double check_unchanged = 0.001;
+  std::map<std::string, std::string> labels = {};  // besides the policy's
+  // Of a point of what is about to be rolled over (agent/standby/failback.h): the role's token.
+  std::optional<std::uint64_t> discarded = {};
 };
 
 struct BackupOutcome {
@@ -81,9 +84,11 @@ class BackupRunner {
   // One backup at a time of an asset at this site: `refused` while another process is at it.
   Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);
 
- private:
+  // What backups go through: this site's cluster, and the store that a policy's `to` names.
   Result<std::shared_ptr<CephCluster>> cluster();
   Result<StoreAccess*> store(const std::string& name);
+
+ private:
   Result<const s3::Client*> gateway();
   Status add_images(const PolicyConfig& policy, const std::pair<std::string, std::string>& place,
                     std::set<AssetName>& assets);

@@ -200,13 +200,16 @@ class Daemon {
           .with_hint("run the command at site " + config()->site);
     if (!standby_)
       return Error(ErrorCode::not_found, "no standby images are kept at site " + config()->site);
+    const auto value = [&](const char* key) {
+      const auto found = request.query.find(key);
+      return found == request.query.end() ? std::string() : found->second;
+    };
     if (request.method == "POST" && request.path == "/v1/standby/promote") {
-      const auto value = [&](const char* key) {
-        const auto found = request.query.find(key);
-        return found == request.query.end() ? std::string() : found->second;
-      };
       TM_TRY(const SiteAsset asset, parse_site_asset(value("asset")));
       TM_DO(standby_->promote(asset, value("point")));
+    } else if (request.method == "POST" && request.path == "/v1/standby/demote") {
+      TM_TRY(const SiteAsset asset, parse_site_asset(value("asset")));
+      TM_DO(standby_->demote(asset));
     } else if (request.method != "GET" || request.path != "/v1/standby") {
       return Error(ErrorCode::not_found, "no such route");
     }

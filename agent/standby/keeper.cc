@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "agent/backup/volume_backup.h"
 #include "agent/site/access.h"
 #include "base/log.h"
 #include "base/log_context.h"
@@ -63,7 +64,6 @@ void StandbyKeeper::look() {
     if (!member.busy && member.name != what.first) member.image.reset();
     member.name = what.first;
     member.newest = std::move(what.second);
-    member.wanted = true;
     member.status.site = key.first;
     member.status.asset = key.second;
     member.status.image = member.name.text();
@@ -78,12 +78,19 @@ void StandbyKeeper::look() {
     changed_.notify_all();
 }
 
+bool StandbyKeeper::is_ours(const AssetRole& role) const {
+  return role.holder == config_()->site && role.site != role.holder;
+}
+
 bool StandbyKeeper::is_due(const Member& member) const {
   if (member.busy || (member.again && clock_.uptime() < *member.again)) return false;
-  const auto role = store_.role_of(member.status.site, member.status.asset);
-  const bool ours = role && role->holder == config_()->site && role->site != role->holder;
-  if (ours) return member.status.state != "primary" || member.status.token != role->token;
-  return member.status.state != "primary" && member.status.point != member.newest.point.record.id;
+  if (member.demote) return true;
+  const StandbyStatus& status = member.status;
+  const auto role = store_.role_of(status.site, status.asset);
+  if (role && status.token != role->token) return true;
+  if (role && is_ours(*role)) return status.state != "primary";
+  if (role && role->holder.empty()) return status.state != "demoted";
+  return status.state != "following" || status.point != member.newest.point.record.id;
 }
 
 void StandbyKeeper::work() {
@@ -98,6 +105,7 @@ void StandbyKeeper::work() {
     Member& member = due->second;  // stays while it is busy
     member.busy = true;
     if (member.status.state == "following") member.status.state = "behind";
+    if (member.demote) member.status.state = "demoting";
     const PointRow newest = member.newest;
     StandbyStatus status = member.status;
     lock.unlock();
@@ -108,6 +116,7 @@ void StandbyKeeper::work() {
     lock.lock();
     status.error = done ? std::string() : done.error().message();
     if (!done) status.state = "problem";
+    member.demote = false;
     status.newest_time = member.status.newest_time;
     member.status = std::move(status);
     member.again = done ? std::nullopt : std::optional(clock_.uptime() + kTryAgain);
@@ -115,10 +124,7 @@ void StandbyKeeper::work() {
   }
 }
 
-Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus& status) {
-  const std::string site = config_()->site;
-  TM_TRY(const AssetRole role, store_.role_of(status.site, status.asset));
-  const bool ours = role.holder == site && role.site != site;
+Status StandbyKeeper::open_image(Member& member, const StandbyStatus& status) {
   if (!member.image) {
     StandbyImage::Options options;
     TM_TRY(options.cluster, cluster());
@@ -132,17 +138,35 @@ Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus
     options.stop = stop_;
     member.image = std::make_unique<StandbyImage>(std::move(options));
   }
+  return member.image->is_open() ? Status() : member.image->open();
+}
+
+Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus& status) {
+  TM_TRY(const AssetRole role, store_.role_of(status.site, status.asset));
+  const bool ours = is_ours(role);
+  TM_DO(open_image(member, status));
   StandbyImage& image = *member.image;
-  if (!image.is_open()) TM_DO(image.open());
   status.token = role.token;
   if (image.primary()) {
-    status.state = "primary";
-    if (!ours)
+    status.point = role.point;
+    if (ours && status.state == "demoting") return hand_over(image, member, role, status);
+    if (ours) {
+      status.state = "primary";
+      return image.release(role.token);
+    }
+    if (role.holder.empty()) {
+      status.state = "demoted";
+      return image.hold();
+    }
+    if (role.holder != role.site || role.token <= image.token())
       return Error(ErrorCode::refused, "split brain: image " + member.name.text() +
                                            " was released here, and site " + role.holder +
                                            " holds the asset");
-    status.point = role.point;
-    return image.release(role.token);
+    TM_DO(image.rejoin(role.token));
+  }
+  if (role.holder.empty()) {
+    status.state = "demoted";
+    return {};
   }
   PointRow target = newest;
   if (ours) {
@@ -151,21 +175,60 @@ Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus
     query.id_prefix = role.point.hex();
     TM_TRY(target, store_.find(query));
   }
+  return follow(image, target, ours ? std::optional(role.token) : std::nullopt, status);
+}
+
+Status StandbyKeeper::follow(StandbyImage& image, const PointRow& target,
+                             std::optional<std::uint64_t> release, StandbyStatus& status) {
   TM_TRY(const auto followed, image.follow(target));
   status.point = target.point.record.id;
   status.point_time = target.point.record.time;
   status.mended += followed.mended ? 1 : 0;
   if (followed.mended)
     log::warn("standby image {} had been changed by somebody else; it is as the point again",
-              member.name.text());
-  log::info("standby image {} is point {} of {}:{}, {} written", member.name.text(),
-            status.point->hex(), status.site, status.asset, format_bytes(followed.written_bytes));
+              status.image);
+  log::info("standby image {} is point {} of {}:{}, {} written", status.image, status.point->hex(),
+            status.site, status.asset, format_bytes(followed.written_bytes));
   status.state = "following";
-  if (!ours) return {};
-  TM_DO(image.release(role.token));
+  if (!release) return {};
+  TM_DO(image.release(*release));
   status.state = "primary";
-  log::warn("standby image {} is released for use as {}:{} (token {})", member.name.text(),
-            status.site, status.asset, role.token);
+  log::warn("standby image {} is released for use as {}:{} (token {})", status.image, status.site,
+            status.asset, *release);
+  return {};
+}
+
+// The last point is of the asset, though another site's image: its line goes on.
+Status StandbyKeeper::hand_over(StandbyImage& image, const Member& member, AssetRole role,
+                                StandbyStatus& status) {
+  TM_DO(image.hold());
+  SiteAsset asset;
+  asset.site = role.site;
+  TM_TRY(asset.asset, AssetName::parse(role.asset));
+  TM_TRY(const PointRow before, chosen(asset, {}));
+  VolumeBackupOptions options;
+  options.site = role.site;
+  options.asset = role.asset;
+  // The rule by which points of the asset are kept stays in force.
+  options.labels = before.point.record.labels;
+  options.stop = stop_;
+  options.begin = [&](std::string_view text, const PointId& parent) {
+    return store_.begin_as(config_()->site, role.site, text, parent);
+  };
+  TM_TRY(const auto ceph, cluster());
+  TM_TRY(const BackupReport last,
+         back_up_volume(ceph, member.name, store_, keys_, options, clock_));
+  role.holder.clear();
+  role.point = last.point.point.record.id;
+  role.since = clock_.now();
+  ++role.token;
+  TM_DO(store_.set_role(role));
+  status.token = role.token;
+  status.point = role.point;
+  status.point_time = last.point.point.record.time;
+  status.state = "demoted";
+  log::warn("{}:{} is handed over at point {} (token {})", role.site, role.asset, role.point.hex(),
+            role.token);
   return {};
 }
 
@@ -207,7 +270,7 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
   }
   TM_TRY(PointRow target, chosen(asset, point));
   const auto known = store_.role_of(asset.site, text);
-  if (known && known->holder == site) {
+  if (known && is_ours(*known)) {
     if (point.empty() || known->point == target.point.record.id) return {};
     return Error(ErrorCode::refused,
                  text + " was promoted at point " + known->point.hex().substr(0, 12) + " already")
@@ -233,6 +296,24 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
   const std::lock_guard lock(mutex_);
   if (const auto found = members_.find({asset.site, text}); found != members_.end())
     found->second.again.reset();
+  changed_.notify_all();
+  return {};
+}
+
+Status StandbyKeeper::demote(const SiteAsset& asset) {
+  const std::string text = asset.asset.text();
+  TM_TRY(const AssetRole role, store_.role_of(asset.site, text));
+  if (role.holder.empty()) return {};  // it was
+  if (!is_ours(role))
+    return Error(ErrorCode::refused, text + " of site " + asset.site + " is not in use here");
+  const std::lock_guard lock(mutex_);
+  const auto found = members_.find({asset.site, text});
+  if (found == members_.end())
+    return Error(ErrorCode::not_found, "no standby of " + asset.site + ":" + text + " is kept");
+  Member& member = found->second;
+  member.demote = true;
+  member.status.state = "demoting";
+  member.again.reset();
   changed_.notify_all();
   return {};
 }

@@ -44,6 +44,11 @@ class StandbyKeeper {
   // the newest) and released, which list() tells. Repeated, it changes nothing. `not_found` where
   // no standby of the asset is kept, `refused` where it was promoted at another point.
   Status promote(const SiteAsset& asset, const std::string& point);
+  // Takes a last point of an image that was released, and hands its asset over: from then on nobody
+  // holds it, until its own site takes it back (agent/standby/failback.h). `refused` where the
+  // asset is not in use here. Only begun when this returns, and not remembered over a restart:
+  // list() tells, and it can be repeated.
+  Status demote(const SiteAsset& asset);
 
  private:
   using Key = std::pair<std::string, std::string>;  // site, asset
@@ -51,13 +56,21 @@ class StandbyKeeper {
     RbdImageName name;
     PointRow newest;
     std::unique_ptr<StandbyImage> image;  // used by who has set `busy`
-    bool busy = false, wanted = true;
+    bool busy = false;
+    bool demote = false;  // it was asked for
     StandbyStatus status;
     std::optional<Duration> again;  // not before, by uptime
   };
 
   void look();
   bool is_due(const Member& member) const;
+  // Whether the asset of another site is in use here.
+  bool is_ours(const AssetRole& role) const;
+  Status open_image(Member& member, const StandbyStatus& status);
+  Status follow(StandbyImage& image, const PointRow& target, std::optional<std::uint64_t> release,
+                StandbyStatus& status);
+  Status hand_over(StandbyImage& image, const Member& member, AssetRole role,
+                   StandbyStatus& status);
   void work();
   // What is to be done for a member, without the mutex.
   Status step(Member& member, const PointRow& newest, StandbyStatus& status);

@@ -161,12 +161,39 @@ void StandbyImage::remove_old_snapshots() {
   }
 }
 
-Status StandbyImage::release(std::uint64_t token) {
-  if (primary() && mark_->token >= token) return {};
+Status StandbyImage::hold() {
+  if (image_) return {};
+  TM_TRY(auto image, RbdImage::open_read_write(options_.cluster, options_.name));
+  TM_TRY(const bool in_use, image->watched_by_others());
+  if (in_use)
+    return Error(ErrorCode::refused,
+                 "image " + options_.name.text() + " is in use by another client")
+        .with_hint("stop what uses it first");
+  TM_DO(image->hold_lock());
+  image_ = std::move(image);
+  return {};
+}
+
+Status StandbyImage::rejoin(std::uint64_t token) {
+  TM_DO(hold());
   StandbyMark mark = *mark_;
-  mark.primary = true;
+  mark.primary = false;
   mark.token = token;
-  TM_DO(set_mark(mark));
+  // What was written while it was in use is nobody's meddling.
+  mark.applying = PointId();
+  at_.reset();
+  untouched_ = false;
+  return set_mark(mark);
+}
+
+Status StandbyImage::release(std::uint64_t token) {
+  if (!primary() || mark_->token < token) {
+    TM_DO(hold());
+    StandbyMark mark = *mark_;
+    mark.primary = true;
+    mark.token = token;
+    TM_DO(set_mark(mark));
+  }
   image_.reset();
   return {};
 }

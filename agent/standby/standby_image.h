@@ -11,6 +11,8 @@
 //   -> old
 //                      snapshots go
 //   release:           mark "primary", token -> the lock is let go
+//   hold, rejoin:      the lock is kept again; mark "standby", token -> following, from the newest
+//                      snapshot of a point that the store knows
 //
 // A kill at any arrow: the image is found by its mark; the newest snapshot of a point that the
 // store knows tells what it was; what was written after it is found, and undone or done again.
@@ -62,6 +64,13 @@ class StandbyImage {
   Result<Followed> follow(const PointRow& point);
   // Releases the image for use. REQUIRES: is_open(), at(). Idempotent.
   Status release(std::uint64_t token);
+  // Keeps the lock of a primary image again, so that nobody writes to it any more. `refused` while
+  // another client has it open. REQUIRES: is_open(), primary(). Idempotent.
+  Status hold();
+  bool held() const { return image_ != nullptr; }
+  // Makes a primary image one that follows again. What was written to it since its release and is
+  // in no point is lost. REQUIRES: is_open(), primary().
+  Status rejoin(std::uint64_t token);
   // Lets go of the image.
   void close();
 
@@ -80,7 +89,7 @@ class StandbyImage {
 
   const Options options_;
   bool opened_ = false;
-  std::shared_ptr<RbdImage> image_;  // null: there is none yet, or it is primary
+  std::shared_ptr<RbdImage> image_;  // null: there is none yet, or it is released
   std::optional<StandbyMark> mark_;
   std::optional<PointId> at_;
   bool untouched_ = false;  // the image equals at_, and its lock was kept since

@@ -13,7 +13,8 @@ namespace tidemark {
 
 struct StandbyStatus {
   std::string site, asset, image;  // whose points; "pool/image" here
-  // "following", "behind" (work is due or under way), "promoting", "primary", "problem"
+  // "following", "behind" (work is due or under way), "promoting", "primary", "demoting",
+  // "demoted", "problem"
   std::string state;
   std::optional<PointId> point;  // that the image equals
   std::optional<Timestamp> point_time, newest_time;

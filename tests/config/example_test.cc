@@ -129,7 +129,7 @@ site: tokyo
 store: { backend: { type: file, path: /srv/t } }
 policies: { p: { assets: [ rbd/rbd/a ], to: tokyo } }
 )"));
-  ASSERT_EQ(warnings.size(), 1U);
+  ASSERT_EQ(warnings.size(), 2U);
   EXPECT_TRUE(warnings[0].starts_with("store ")) << warnings[0];
   EXPECT_TRUE(warnings[1].starts_with("policies.p ")) << warnings[1];
 }

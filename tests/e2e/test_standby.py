@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -176,6 +177,117 @@ class Standby(Case):
         self.osaka.start_agent()
         self.wait_for("primary", lambda: (self.standby() or {}).get("state") == "primary")
         self.assert_same(self.copy(), early, "the point that was chosen")
+
+    # --- and back
+
+    def failed_over(self, here=False):
+        """An image in use at osaka with writes of its own; `here`: and others at the site that was lost."""
+        self.create(mib=32)
+        self.fill(12)
+        self.wait_until_at(self.backup())
+        self.promote(ASSET)
+        if here:
+            self.write(20 * MIB, b"only here" * 1000)
+        with rbd.Image(self.io["b"], "vol") as image:
+            for _ in range(20):
+                image.write(self.random.randbytes(self.random.randrange(1, 65536)), self.random.randrange(31 * MIB))
+        return self.content(), self.copy()
+
+    def demote(self, *args, code=0):
+        done = self.osaka.run("--json", "standby", "demote", *args, code=None)
+        self.assertEqual(done.returncode, code, done.errors)
+        return json.loads(done.text)["standby"] if code in (0, 3) else done
+
+    def failback(self, *args, code=0):
+        done = self.tokyo.run("--json", "standby", "failback", ASSET, *args, code=None)
+        self.assertEqual(done.returncode, code, done.errors)
+        return json.loads(done.text) if code == 0 else done
+
+    def points(self):
+        return self.osaka.json("points", "tokyo:" + ASSET)["points"]
+
+    def test_back_with_only_the_delta_and_round_again(self):
+        self.create(mib=32)
+        self.fill(12)
+        self.wait_until_at(self.backup())
+        self.assertIn("never in use", self.failback(code=5).errors)
+        for round_number in range(rounds(2)):
+            self.promote(ASSET)
+            self.assertIn("standby demote", self.failback(code=5).errors)
+            written = 0
+            with rbd.Image(self.io["b"], "vol") as image:
+                for _ in range(10 if round_number == 0 else 0):  # also one of which nothing came
+                    data = self.random.randbytes(65536)
+                    written += len(data)
+                    image.write(data, self.random.randrange(31 * MIB) // 4096 * 4096)
+            there = self.copy()
+            self.assertEqual([one["state"] for one in self.demote(ASSET)], ["demoted"])
+            self.assertEqual(self.tokyo.run("backup", ASSET, code=None).returncode, 5, "not yet back")
+            with rbd.Image(self.io["b"], "vol") as image:
+                with self.assertRaises((rbd.ReadOnlyImage, OSError)):
+                    image.write(b"too late", 0)
+                    image.flush()
+            plan = self.failback("--plan")["plan"]
+            self.assertEqual((plan["changed_here_bytes"], plan["discarded_point"]), (0, None))
+            done = self.failback()
+            self.assertIsNone(done["discarded_point"])
+            self.assertLessEqual(done["written_bytes"], written)
+            self.assertLessEqual(done["fetched_bytes"], 1.2 * written + 2 * MIB)
+            self.assert_same(self.content(), there, "back")
+            self.assertFalse([name for name in self.snapshots() if "standby" in name])
+            # The roles have turned round: the standby follows again.
+            self.change()
+            point = self.backup()
+            self.assertLess(point["shipped_bytes"], 4 * MIB)
+            one = self.wait_until_at(point)
+            self.assertEqual((one["mended"], one["error"]), (0, None))
+            self.assert_same(self.copy(), self.content(), "the standby")
+        for point in self.points():
+            self.restored(point["id"])
+        self.assert_good_store()
+
+    def test_what_only_the_lost_site_had_is_kept(self):
+        here, there = self.failed_over(here=True)
+        with rbd.Image(self.io["b"], "vol"):  # somebody still uses it
+            self.assertIn("in use", self.demote(ASSET, code=3)[0]["error"])
+        self.wait_for("in use again", lambda: (self.standby() or {}).get("state") == "primary")
+        self.demote(ASSET)
+        plan = self.failback("--plan")["plan"]
+        self.assertGreater(plan["changed_here_bytes"], 0)
+        with rbd.Image(self.io["a"], "vol"):
+            self.assertIn("in use", self.failback(code=5).errors)
+        done = self.failback()
+        self.assertEqual(done["discarded_point"]["labels"]["tidemark.discarded"], "2")
+        self.assert_same(self.restored(done["discarded_point"]["id"]), here, "what only tokyo had")
+        self.assert_same(self.restored(), there, "the newest point")
+        self.assert_same(self.content(), there, "back")
+
+    def test_an_image_that_is_gone_comes_back_as_a_new_one(self):
+        _, there = self.failed_over()
+        self.remove_image(self.io["a"], "vol")
+        self.demote(ASSET)
+        self.assertFalse(self.failback("--plan")["plan"]["image_here"])
+        self.failback()
+        self.assert_same(self.content(), there, "back")
+        self.wait_until_at(self.points()[-1])
+
+    def test_killed_on_the_way_back(self):
+        here, there = self.failed_over(here=True)
+        self.demote(ASSET)
+        for _ in range(rounds(4)):
+            run = subprocess.Popen(self.tokyo.command("--quiet", "standby", "failback", ASSET),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(self.random.uniform(0.05, 1.2))
+            run.kill()
+            run.wait()
+        # Its watch and its lock are Ceph's to end.
+        self.wait_for("back", lambda: self.tokyo.run("standby", "failback", ASSET, code=None).returncode == 0)
+        self.assert_same(self.content(), there, "back")
+        kept = [point for point in self.points() if "tidemark.discarded" in point["labels"]]
+        self.assertTrue(kept)
+        self.assert_same(self.restored(kept[0]["id"]), here, "what only tokyo had")
+        self.wait_until_at(self.points()[-1])
+        self.assert_same(self.copy(), there, "the standby")
 
     def test_many_at_once(self):
         names = [f"v{i}" for i in range(8)]

@@ -1,0 +1,113 @@
+// Only the holder of an asset sends points of it, whatever was begun before, also after a restart.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/agent/collect_support.h"
+
+namespace tidemark::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kAsset = "rbd/rbd/vm-1";
+
+class RolesTest : public ::testing::Test {
+ protected:
+  StoreService& service() { return store_.service(); }
+  PointRow add(const std::string& asset = kAsset) {
+    return store_.add_point("tokyo", asset, make_content(store_.keys(), 10, ++seed_));
+  }
+  Status hand_to(const std::string& holder, std::uint64_t token) {
+    AssetRole role;
+    role.site = "tokyo";
+    role.asset = kAsset;
+    role.token = token;
+    role.holder = holder;
+    return service().set_role(role);
+  }
+  std::optional<ErrorCode> begin(const std::string& site = "tokyo") {
+    return code_of(service().begin(site, kAsset, {}));
+  }
+
+  TestService store_;
+  std::uint64_t seed_ = 0;
+};
+
+TEST_F(RolesTest, AnAssetIsItsOwnSitesUntilThatChanges) {
+  const AssetRole role = must(service().role_of("tokyo", kAsset));
+  EXPECT_EQ(role.holder, "tokyo");
+  EXPECT_EQ(role.token, 0U);
+  add();
+}
+
+TEST_F(RolesTest, TheSiteThatWasLostBeginsNothingAndFinishesNothing) {
+  const Content content = make_content(store_.keys(), 10, 99);
+  const UploadSession open = must(service().begin("tokyo", kAsset, {}));
+  must(send(service(), open, content));
+  must(hand_to("osaka", 1));
+  const auto commit = service().commit(
+      open, store_.sealed(store_.record(open, "tokyo", kAsset, content.root)));
+  EXPECT_EQ(code_of(commit), ErrorCode::refused);
+  EXPECT_THAT(commit.error().message(), HasSubstr("in use at site osaka"));
+  EXPECT_EQ(begin(), ErrorCode::refused);
+  EXPECT_TRUE(must(service().points("tokyo", kAsset)).empty());
+  add("rbd/rbd/another");
+  EXPECT_EQ(begin("kyoto"), std::nullopt) << "another site's asset of that name";
+}
+
+TEST_F(RolesTest, ARoleOutlivesTheServiceAndItsCatalog) {
+  must(hand_to("osaka", 7));
+  store_.reopen_without_catalog();
+  EXPECT_EQ(must(service().role_of("tokyo", kAsset)).token, 7U);
+  EXPECT_EQ(begin(), ErrorCode::refused);
+}
+
+TEST_F(RolesTest, OnlyAHigherTokenChangesIt) {
+  must(hand_to("osaka", 2));
+  EXPECT_EQ(code_of(hand_to("kyoto", 2)), ErrorCode::refused);
+  EXPECT_EQ(code_of(hand_to("kyoto", 1)), ErrorCode::refused);
+  EXPECT_EQ(must(service().role_of("tokyo", kAsset)).holder, "osaka");
+  must(hand_to("kyoto", 3));
+}
+
+TEST_F(RolesTest, TheHolderGoesOnWithTheAssetsLine) {
+  const PointRow before = add();
+  must(hand_to("osaka", 1));
+  EXPECT_EQ(code_of(service().begin_as("kyoto", "tokyo", kAsset, {})), ErrorCode::refused);
+  const Content content = make_content(store_.keys(), 10, 5);
+  const auto session =
+      must(service().begin_as("osaka", "tokyo", kAsset, before.point.record.id));
+  must(send(service(), session, content));
+  PointRecord record = store_.record(session, "tokyo", kAsset, content.root);
+  record.parent = before.point.record.id;
+  must(service().commit(session, store_.sealed(std::move(record))));
+  EXPECT_EQ(must(service().points("tokyo", kAsset)).size(), 2U);
+}
+
+TEST_F(RolesTest, WhatWasHandedOverIsTakenBackByItsOwnSite) {
+  must(hand_to("osaka", 1));
+  EXPECT_EQ(code_of(service().take_back("tokyo", kAsset)), ErrorCode::refused);
+  must(hand_to("", 2));
+  EXPECT_EQ(begin(), ErrorCode::refused) << "what is stale is not sent";
+  EXPECT_EQ(code_of(service().begin_discarded("tokyo", kAsset, {}, 1)), ErrorCode::refused);
+  EXPECT_EQ(code_of(service().begin_discarded("tokyo", kAsset, {}, 2)), std::nullopt);
+  must(service().take_back("tokyo", kAsset));
+  must(service().take_back("tokyo", kAsset));
+  const AssetRole role = must(service().role_of("tokyo", kAsset));
+  EXPECT_EQ(role.holder, "tokyo");
+  EXPECT_EQ(role.token, 3U);
+  add();
+}
+
+TEST_F(RolesTest, ARoleThatCannotBeReadLetsNobodyIn) {
+  must(hand_to("osaka", 1));
+  must(service().backend().replace(role_blob_name("tokyo", kAsset), as_bytes("nonsense")));
+  store_.reopen();
+  EXPECT_EQ(begin(), ErrorCode::corruption);
+  add("rbd/rbd/another");
+  must(hand_to("osaka", 2));
+  EXPECT_EQ(begin(), ErrorCode::refused);
+}
+
+}  // namespace
+}  // namespace tidemark::test
