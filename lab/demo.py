@@ -13,7 +13,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import gateway  # noqa: E402
-from cluster import Cluster  # noqa: E402
+from cluster import Cluster, wait_for  # noqa: E402
+from disaster import disaster  # noqa: E402
 from site_pair import Pair  # noqa: E402
 
 SIZE_MIB = 1024
@@ -301,12 +302,17 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--backend", choices=("file", "rados"), default="file")
     parser.add_argument("--keep", action="store_true", help="leave everything running")
+    parser.add_argument("--disaster", action="store_true",
+                        help="lose a whole cluster, go on at the other site, and come back")
     options = parser.parse_args()
     options.binary = os.path.abspath(options.binary)
     directory = tempfile.mkdtemp(prefix="tidemark-demo-")
     began = time.monotonic()
     try:
-        demo(options, directory)
+        if options.disaster:
+            disaster(options, directory, step, wait_for)
+        else:
+            demo(options, directory)
         print(f"\n  done in {time.monotonic() - began:.0f} s")
     finally:
         if not options.keep:
