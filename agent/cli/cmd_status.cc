@@ -197,6 +197,14 @@ void print_status(const json& status) {
     if (asset["last_error"].is_string())
       std::printf("! %s: %s\n", text_of(asset["asset"]).c_str(),
                   text_of(asset["last_error"]).c_str());
+  // Of an agent that keeps none, or knows of none yet.
+  for (const json& standby : status.value("standby", json::array())) {
+    const auto word = [&](const char* key) { return text_of(standby.value(key, json())); };
+    std::printf("standby %s of %s:%s  %s%s%s\n", word("image").c_str(), word("site").c_str(),
+                word("asset").c_str(), word("state").c_str(),
+                standby.value("error", json()).is_string() ? ": " : "",
+                standby.value("error", json()).is_string() ? word("error").c_str() : "");
+  }
   for (const json& problem : status["problems"]) std::printf("! %s\n", text_of(problem).c_str());
 }
 

@@ -85,6 +85,12 @@ class Standby(Case):
         self.assert_same(self.copy(), states[point["id"]], "after somebody tried to write")
         one = self.standby()
         self.assertEqual((one["lag_seconds"], one["mended"], one["token"]), (0, 0, 0))
+        metrics = subprocess.run(
+            ["curl", "-sS", "--cacert", f"{self.pair.pki}/ca.crt", "--cert", f"{self.pair.pki}/osaka.crt", "--key",
+             f"{self.pair.pki}/osaka.key", f"https://127.0.0.1:{self.osaka.port}/metrics"],
+            check=True, stdout=subprocess.PIPE, timeout=20).stdout.decode()
+        for name, value in (("lag_seconds", 0), ("failed", 0), ("primary", 0), ("mended_total", 0)):
+            self.assertRegex(metrics, rf'tidemark_standby_{name}\{{site="tokyo",asset="rbd/rbd/vol",image="rbd/vol"\}} {value}\n')
 
     def test_changes_of_others_are_noticed_and_mended(self):
         self.create(mib=16)
