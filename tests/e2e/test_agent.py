@@ -404,7 +404,9 @@ policies:
         self.wait_for("a try", lambda: got)
         handler.status = 204
         del got[:]
-        self.wait_for("both are told", lambda: len(got) >= 2)
+        self.wait_for("both are told", lambda: len({body["id"] for _, _, body in got}) == 2)
+        time.sleep(1)  # one that was under way when the receiver changed its mind, and what is remembered
+        count = len(got)
         told = {body["kind"]: (headers, body) for _, headers, body in got}
         self.assertEqual(told["objective_missed"][1]["id"], missed["id"])
         self.assertEqual(told["objective_missed"][0]["Authorization"], "Bearer t0ken")
@@ -416,7 +418,7 @@ policies:
         self.assertEqual(events()["objective_missed"]["note"], "a drill")
         self.wait_for("the status says so", lambda: "1 events are acknowledged" in self.tokyo.run("status", code=None).text)
         time.sleep(3)
-        self.assertEqual(len(got), 2)
+        self.assertEqual(len(got), count)
         self.assertEqual(self.tokyo.run("events", "ack", "zz", code=None).returncode, 4)
 
     def test_killed_at_any_moment_it_goes_on(self):
