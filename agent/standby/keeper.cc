@@ -5,6 +5,7 @@
 
 #include "agent/backup/volume_backup.h"
 #include "agent/site/access.h"
+#include "agent/standby/failback.h"
 #include "base/log.h"
 #include "base/log_context.h"
 #include "base/text.h"
@@ -58,6 +59,11 @@ void StandbyKeeper::look() {
     log::error("standby: {}", seen.error().describe());
     return;
   }
+  for (auto& [key, what] : wanted)
+    if (what.second.point.record.labels.contains(kDiscardedLabel)) {
+      auto newest = newest_of(key.first, key.second);
+      if (newest) what.second = *std::move(newest);
+    }
   const std::lock_guard lock(mutex_);
   for (auto& [key, what] : wanted) {
     Member& member = members_[key];
@@ -218,6 +224,7 @@ Status StandbyKeeper::hand_over(StandbyImage& image, const Member& member, Asset
   TM_TRY(const auto ceph, cluster());
   TM_TRY(const BackupReport last,
          back_up_volume(ceph, member.name, store_, keys_, options, clock_));
+  TM_DO(image.captured_as(last.point.point.record.id));
   role.holder.clear();
   role.point = last.point.point.record.id;
   role.since = clock_.now();
@@ -239,14 +246,26 @@ std::vector<StandbyStatus> StandbyKeeper::list() const {
   return out;
 }
 
-Result<PointRow> StandbyKeeper::chosen(const SiteAsset& asset, const std::string& point) {
+// What a site had to itself when its asset came back is no state that anybody goes on from.
+Result<PointRow> StandbyKeeper::newest_of(const std::string& site, const std::string& asset) {
   PointQuery query;
-  query.site = asset.site;
-  query.asset = asset.asset.text();
-  if (point.empty()) {
-    query.newest = true;
-    return store_.find(query);
-  }
+  query.site = site;
+  query.asset = asset;
+  query.newest = true;
+  TM_TRY(PointRow newest, store_.find(query));
+  if (!newest.point.record.labels.contains(kDiscardedLabel)) return newest;
+  TM_TRY(auto rows, store_.points(site, asset));
+  std::erase_if(rows, [](const PointRow& row) {
+    return row.deleted || row.point.record.labels.contains(kDiscardedLabel);
+  });
+  if (rows.empty()) return newest;
+  return *std::ranges::max_element(rows, {},
+                                   [](const PointRow& row) { return row.point.sequence; });
+}
+
+Result<PointRow> StandbyKeeper::chosen(const SiteAsset& asset, const std::string& point) {
+  if (point.empty()) return newest_of(asset.site, asset.asset.text());
+  PointQuery query;
   query.id_prefix = point;
   TM_TRY(PointRow row, store_.find(query));
   if (row.point.record.site != asset.site || row.point.record.asset != asset.asset.text())

@@ -75,6 +75,7 @@ class StandbyKeeper {
   // What is to be done for a member, without the mutex.
   Status step(Member& member, const PointRow& newest, StandbyStatus& status);
   Result<std::shared_ptr<CephCluster>> cluster();
+  Result<PointRow> newest_of(const std::string& site, const std::string& asset);
   Result<PointRow> chosen(const SiteAsset& asset, const std::string& point);
 
   const ConfigSource config_;

@@ -1,5 +1,6 @@
 #include "agent/standby/standby_image.h"
 
+#include "agent/backup/source_snapshots.h"
 #include "base/log.h"
 
 namespace tidemark {
@@ -174,8 +175,16 @@ Status StandbyImage::hold() {
   return {};
 }
 
+Status StandbyImage::captured_as(const PointId& point) {
+  TM_DO(take_snapshot(*image_, point));
+  remove_our_snapshots(*image_, options_.store_id, {});
+  return {};
+}
+
 Status StandbyImage::rejoin(std::uint64_t token) {
   TM_DO(hold());
+  // Of a hand-over that was cut short, or a policy's for an image that is none of its own any more.
+  remove_our_snapshots(*image_, options_.store_id, {});
   StandbyMark mark = *mark_;
   mark.primary = false;
   mark.token = token;

@@ -68,6 +68,9 @@ class StandbyImage {
   // another client has it open. REQUIRES: is_open(), primary(). Idempotent.
   Status hold();
   bool held() const { return image_ != nullptr; }
+  // The image, which is held, was captured as that point: a snapshot says so, and those that
+  // backups left go. REQUIRES: held().
+  Status captured_as(const PointId& point);
   // Makes a primary image one that follows again. What was written to it since its release and is
   // in no point is lost. REQUIRES: is_open(), primary().
   Status rejoin(std::uint64_t token);

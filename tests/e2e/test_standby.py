@@ -264,6 +264,7 @@ class Standby(Case):
             self.assertIn("in use", self.failback(code=5).errors)
         done = self.failback()
         self.assertEqual(done["discarded_point"]["labels"]["tidemark.discarded"], "2")
+        self.assertEqual([name for name in self.snapshots(io=self.io["b"]) if name.startswith("tidemark.")], [])
         self.assert_same(self.restored(done["discarded_point"]["id"]), here, "what only tokyo had")
         self.assert_same(self.restored(), there, "the newest point")
         self.assert_same(self.content(), there, "back")
