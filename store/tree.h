@@ -127,6 +127,11 @@ class TreeCursor {
   std::size_t leaf_index_ = 0;
 };
 
+// The one leaf that can hold this key; null where the tree is empty.
+Result<std::shared_ptr<const TreeNode>> find_leaf(TreeNodes& nodes, const TreeRoot& root,
+                                                  std::string_view key);
+// The place of a leaf's first entry whose key is >= `key`; entries.size() where none is.
+std::size_t entry_at(const TreeNode& leaf, std::string_view key);
 // The entry with exactly this key.
 Result<std::optional<TreeEntry>> find_entry(TreeNodes& nodes, const TreeRoot& root,
                                             std::string_view key);

@@ -83,10 +83,7 @@ Status TreeCursor::seek(std::string_view key) {
   leaf_ = nullptr;
   if (root_.id.is_null()) return {};
   TM_DO(descend(root_.id, root_.level, key));
-  const auto at =
-      std::lower_bound(leaf_->entries.begin(), leaf_->entries.end(), key,
-                       [](const TreeEntry& entry, std::string_view k) { return entry.key < k; });
-  leaf_index_ = static_cast<std::size_t>(at - leaf_->entries.begin());
+  leaf_index_ = entry_at(*leaf_, key);
   return leaf_index_ == leaf_->entries.size() ? climb() : Status();
 }
 
@@ -124,20 +121,31 @@ Status TreeCursor::climb() {
   return out_of_order();
 }
 
-Result<std::optional<TreeEntry>> find_entry(TreeNodes& nodes, const TreeRoot& root,
-                                            std::string_view key) {
-  if (root.id.is_null()) return std::optional<TreeEntry>();
+std::size_t entry_at(const TreeNode& leaf, std::string_view key) {
+  const auto at =
+      std::lower_bound(leaf.entries.begin(), leaf.entries.end(), key,
+                       [](const TreeEntry& entry, std::string_view k) { return entry.key < k; });
+  return static_cast<std::size_t>(at - leaf.entries.begin());
+}
+
+Result<std::shared_ptr<const TreeNode>> find_leaf(TreeNodes& nodes, const TreeRoot& root,
+                                                  std::string_view key) {
+  if (root.id.is_null()) return std::shared_ptr<const TreeNode>();
   ChunkId id = root.id;
   for (std::uint8_t level = root.level; level > 0; --level) {
     TM_TRY(const auto node, nodes.get(id, level));
     id = node->children[child_for(*node, key)].id;
   }
-  TM_TRY(const auto leaf, nodes.get(id, 0));
-  const auto at =
-      std::lower_bound(leaf->entries.begin(), leaf->entries.end(), key,
-                       [](const TreeEntry& entry, std::string_view k) { return entry.key < k; });
-  if (at == leaf->entries.end() || at->key != key) return std::optional<TreeEntry>();
-  return std::optional<TreeEntry>(*at);
+  return nodes.get(id, 0);
+}
+
+Result<std::optional<TreeEntry>> find_entry(TreeNodes& nodes, const TreeRoot& root,
+                                            std::string_view key) {
+  TM_TRY(const auto leaf, find_leaf(nodes, root, key));
+  if (leaf == nullptr) return std::optional<TreeEntry>();
+  const std::size_t at = entry_at(*leaf, key);
+  if (at == leaf->entries.size() || leaf->entries[at].key != key) return std::optional<TreeEntry>();
+  return std::optional<TreeEntry>(leaf->entries[at]);
 }
 
 namespace {

@@ -1,0 +1,277 @@
+// Volumes read at random places while they stay in the store: bytes, holes, damage, many at once.
+#include "agent/read/volume_view.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/agent/service_support.h"
+
+namespace tidemark::test {
+namespace {
+
+// A volume made in steps, as backups make one: its bytes beside what the store has of it.
+class VolumeMaker {
+ public:
+  VolumeMaker(const StoreKeys& keys, std::uint64_t size) : keys_(keys), bytes(size) {
+    std::fill(bytes.begin(), bytes.end(), std::uint8_t{0});
+  }
+
+  // Overwrites a run of one region, as an increment does.
+  void write(std::uint64_t offset, ByteView data) {
+    const std::uint64_t region = offset / kRegionBytes;
+    const auto at = static_cast<std::uint32_t>(offset % kRegionBytes);
+    std::copy(data.begin(), data.end(), bytes.data() + offset);
+    const RegionChunk chunk = add_chunk(data);
+    const RegionRun run{at, static_cast<std::uint32_t>(data.size())};
+    maps_[region] = overlay(maps_[region], {}, std::span(&run, 1), chunk);
+  }
+  void clear(std::uint64_t offset, std::uint32_t size) {
+    const RegionRun run{static_cast<std::uint32_t>(offset % kRegionBytes), size};
+    std::fill_n(bytes.data() + offset, size, std::uint8_t{0});
+    maps_[offset / kRegionBytes] = clear_runs(maps_[offset / kRegionBytes], std::span(&run, 1));
+  }
+  // The first chunk of a region.
+  ChunkId chunk_at(std::uint64_t offset) const {
+    return maps_.at(offset / kRegionBytes).chunks.front().id;
+  }
+  // No pack will hold it.
+  void lose(const ChunkId& id) { chunks_.erase(id); }
+
+  Content content() const {
+    Content made;
+    std::map<ChunkId, std::pair<Bytes, std::size_t>> nodes;
+    TreeBuilder builder(keys_, [&](const ChunkId& id, EncodedNode node, std::uint8_t) -> Status {
+      nodes[id] = {std::move(node.plain), node.clear_size};
+      return {};
+    });
+    for (const auto& [region, map] : maps_)
+      if (!map.empty()) must(builder.add(encode_region(region, map)));
+    made.root = must(builder.finish(nullptr));
+    PackWriter writer(keys_);
+    const auto finish = [&] {
+      if (writer.count() > 0) made.packs.push_back(writer.finish());
+    };
+    for (const auto& [id, plain] : chunks_) {
+      writer.add(must(encode_blob(id, BlobKind::chunk, plain, 0, 1)));
+      if (writer.size() > kPackBytesTarget / 4) finish();
+    }
+    finish();
+    for (const auto& [id, node] : nodes)
+      writer.add(must(encode_blob(id, BlobKind::node, node.first, node.second, 1)));
+    finish();
+    return made;
+  }
+
+ private:
+  RegionChunk add_chunk(ByteView data) {
+    const ChunkId id = keys_.chunk_id(data);
+    chunks_[id] = copy_of(data);
+    return {id, static_cast<std::uint32_t>(data.size())};
+  }
+  const StoreKeys& keys_;
+  std::map<std::uint64_t, RegionMap> maps_;
+  std::map<ChunkId, Bytes> chunks_;
+
+ public:
+  Bytes bytes;
+};
+
+// Some random writes and holes, in units of 4 KiB and of single bytes.
+void scribble(VolumeMaker& volume, Rng& rng, int steps) {
+  const std::uint64_t size = volume.bytes.size();
+  for (int i = 0; i < steps; ++i) {
+    const std::uint64_t offset = rng.below(size);
+    const std::uint64_t most =
+        std::min({size - offset, kRegionBytes - offset % kRegionBytes, std::uint64_t{512 * kKiB}});
+    const std::size_t length = rng.between(1, most);
+    if (rng.chance(25))
+      volume.clear(offset, static_cast<std::uint32_t>(length));
+    else
+      volume.write(offset, rng.chance(50) ? rng.bytes(length) : rng.text(length));
+  }
+}
+
+class VolumeViewTest : public ::testing::Test {
+ protected:
+  // REQUIRES: called once.
+  VolumeView& view(const VolumeMaker& volume, VolumeViewOptions options = {}) {
+    const Content content = volume.content();
+    store_.add_point("osaka", "rbd/rbd/vol", content);
+    view_ = std::make_unique<VolumeView>(store_.service(), store_.keys(), content.root,
+                                         volume.bytes.size(), options);
+    return *view_;
+  }
+  static VolumeViewOptions small_cache(std::uint64_t bytes) {
+    VolumeViewOptions options;
+    options.cache_bytes = bytes;
+    return options;
+  }
+
+  TestService store_;
+  std::unique_ptr<VolumeView> view_;
+};
+
+void expect_same(VolumeView& view, const Bytes& want, std::uint64_t offset, std::size_t size) {
+  Bytes got(size);
+  std::fill(got.begin(), got.end(), std::uint8_t{0xee});
+  must(view.read(offset, got));
+  ASSERT_TRUE(std::equal(got.begin(), got.end(), want.data() + offset))
+      << size << " bytes at " << offset;
+}
+
+// Runs alternate, add up, and call nothing zero that is not.
+void expect_runs(VolumeView& view, const Bytes& want, std::uint64_t offset, std::uint64_t length,
+                 std::size_t runs_max) {
+  const auto runs = must(view.runs(offset, length, runs_max));
+  ASSERT_FALSE(runs.empty());
+  ASSERT_LE(runs.size(), runs_max);
+  std::uint64_t at = offset;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    ASSERT_GT(runs[i].size, 0U);
+    ASSERT_TRUE(i == 0 || runs[i].data != runs[i - 1].data);
+    ASSERT_TRUE(runs[i].data || is_all_zero(ByteView(want).subspan(at, runs[i].size)));
+    at += runs[i].size;
+  }
+  ASSERT_LE(at, offset + length);
+  ASSERT_TRUE(at == offset + length || runs.size() == runs_max);
+}
+
+TEST_F(VolumeViewTest, RandomReadsAndRunsAreThoseOfAPlainBuffer) {
+  Rng rng;
+  SCOPED_TRACE(rng.trace());
+  VolumeMaker volume(store_.keys(), 40 * kMiB + rng.below(kMiB));
+  scribble(volume, rng, 150);
+  VolumeView& served = view(volume, small_cache(rng.between(1, 64) * kMiB));
+  const std::uint64_t size = volume.bytes.size();
+  for (std::size_t i = 0; i < rounds(400); ++i) {
+    const std::uint64_t offset = rng.below(size);
+    const std::uint64_t length = rng.between(
+        1, std::min<std::uint64_t>(size - offset, rng.chance(20) ? 12 * kMiB : 64 * kKiB));
+    expect_same(served, volume.bytes, offset, length);
+    expect_runs(served, volume.bytes, offset, length, rng.chance(50) ? rng.between(1, 9) : 4096);
+    if (rng.chance(10)) served.expect(rng.below(2 * size), rng.below(size));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(VolumeViewTest, WhatIsPastTheEndIsRefused) {
+  VolumeMaker volume(store_.keys(), kMiB);
+  volume.write(0, Rng(1).bytes(kMiB));
+  VolumeView& served = view(volume);
+  Bytes some(4096);
+  EXPECT_EQ(code_of(served.read(kMiB - 4095, some)), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of(served.read(~std::uint64_t{0} - 100, some)), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of(served.runs(kMiB, 1, 1)), ErrorCode::invalid_argument);
+  EXPECT_TRUE(served.read(kMiB, ByteSpan()));
+}
+
+TEST_F(VolumeViewTest, HolesOfAVastVolumeCostNothing) {
+  constexpr std::uint64_t kTiB = 1024 * kGiB;
+  VolumeMaker volume(store_.keys(), 8 * kMiB);
+  volume.write(5 * kMiB, Rng(2).bytes(kMiB));
+  const Content content = volume.content();
+  store_.add_point("osaka", "rbd/rbd/vol", content);
+  VolumeView served(store_.service(), store_.keys(), content.root, kTiB, {});
+  EXPECT_EQ(served.fetched_bytes(), 0U);
+  const std::vector<BlockRun> want = {{5 * kMiB, false}, {kMiB, true}, {kTiB - 6 * kMiB, false}};
+  EXPECT_EQ(must(served.runs(0, kTiB, 100)), want);
+  Bytes some(32 * kMiB);
+  must(served.read(512 * kGiB, some));
+  EXPECT_TRUE(is_all_zero(some));
+  EXPECT_LT(served.fetched_bytes(), 16 * kKiB);  // nodes only
+}
+
+TEST_F(VolumeViewTest, ManyWhoWantTheSameChunkFetchItOnce) {
+  Rng rng(3);
+  VolumeMaker volume(store_.keys(), kRegionBytes);
+  volume.write(0, rng.bytes(kRegionBytes));
+  VolumeView& served = view(volume);
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < 8; ++t)
+    threads.emplace_back([&, t] { expect_same(served, volume.bytes, t * 300'000, 4096); });
+  for (auto& thread : threads) thread.join();
+  EXPECT_LT(served.fetched_bytes(), 2 * kRegionBytes);
+}
+
+TEST_F(VolumeViewTest, ThreadsReadAtOnceWithACacheThatIsTooSmall) {
+  Rng rng;
+  SCOPED_TRACE(rng.trace());
+  VolumeMaker volume(store_.keys(), 48 * kMiB);
+  scribble(volume, rng, 120);
+  VolumeView& served = view(volume, small_cache(20 * kMiB));
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < 6; ++t) {
+    threads.emplace_back([&, t, seed = rng.next()] {
+      Rng own(seed);
+      if (t < 2) {  // streams
+        for (std::uint64_t at = t * 20 * kMiB; at < volume.bytes.size(); at += 256 * kKiB)
+          expect_same(served, volume.bytes, at, 256 * kKiB);
+        return;
+      }
+      for (std::size_t i = 0; i < rounds(150); ++i) {
+        const std::uint64_t offset = own.below(volume.bytes.size());
+        const auto most = std::min<std::uint64_t>(volume.bytes.size() - offset, 128 * kKiB);
+        expect_same(served, volume.bytes, offset, own.between(1, most));
+        expect_runs(served, volume.bytes, offset, most, own.between(1, 50));
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+TEST_F(VolumeViewTest, AFailureIsThatOfTheReadAndPasses) {
+  Rng rng(4);
+  VolumeMaker volume(store_.keys(), 4 * kRegionBytes);
+  for (std::uint64_t region = 0; region < 4; ++region)
+    volume.write(region * kRegionBytes, rng.bytes(100'000));
+  VolumeView& served = view(volume);
+  expect_same(served, volume.bytes, 0, 4096);
+  Fault away;
+  away.calls = kEvery;
+  store_.faults().add(away);
+  Bytes some(4096);
+  EXPECT_EQ(code_of(served.read(kRegionBytes, some)), ErrorCode::unavailable);
+  expect_same(served, volume.bytes, 50'000, 4096);            // kept
+  expect_same(served, volume.bytes, kRegionBytes / 2, 4096);  // a hole
+  store_.faults().clear();
+  expect_same(served, volume.bytes, kRegionBytes, 4096);
+}
+
+TEST_F(VolumeViewTest, ALostChunkSpoilsNothingBesideIt) {
+  Rng rng(5);
+  VolumeMaker volume(store_.keys(), 2 * kRegionBytes);
+  volume.write(0, rng.bytes(50'000));
+  volume.write(100'000, rng.bytes(50'000));
+  volume.write(kRegionBytes, rng.bytes(50'000));
+  volume.lose(volume.chunk_at(0));
+  const Content content = volume.content();
+  // The service takes no point of which a chunk is missing: its packs alone are enough.
+  const UploadSession session = must(store_.service().begin("osaka", "rbd/rbd/vol", {}));
+  must(send(store_.service(), session, content));
+  VolumeView served(store_.service(), store_.keys(), content.root, volume.bytes.size(), {});
+  Bytes some(4096);
+  EXPECT_EQ(code_of(served.read(0, some)), ErrorCode::corruption);
+  expect_same(served, volume.bytes, 100'000, 50'000);
+  expect_same(served, volume.bytes, kRegionBytes, 50'000);
+  Bytes all(kRegionBytes);
+  EXPECT_EQ(code_of(served.read(0, all)), ErrorCode::corruption);
+}
+
+TEST_F(VolumeViewTest, DamageInAPackSpoilsNothingThatWasReadWithIt) {
+  Rng rng(6);
+  VolumeMaker volume(store_.keys(), kRegionBytes);
+  for (std::uint64_t at = 0; at < 10; ++at) volume.write(at * 100'000, rng.bytes(50'000));
+  VolumeView& served = view(volume);
+  const ChunkId damaged = volume.chunk_at(0);
+  const BlobLocation at = must(store_.service().locate(std::span(&damaged, 1))).front();
+  store_.medium().flip(pack_blob_name(at.pack), at.entry.offset + 1000);
+  // All chunks of the region are read in one go, the readers' own among them.
+  Bytes all(kMiB);
+  EXPECT_EQ(code_of(served.read(0, all)), ErrorCode::corruption);
+  for (std::uint64_t good = 1; good < 10; ++good)
+    expect_same(served, volume.bytes, good * 100'000 - 1000, 50'000);
+}
+
+}  // namespace
+}  // namespace tidemark::test
