@@ -79,6 +79,7 @@ void add_pki_commands(CLI::App& app, Command& command);
 void add_points_commands(CLI::App& app, Command& command);
 void add_restore_command(CLI::App& app, Command& command);
 void add_retention_commands(CLI::App& app, Command& command);
+void add_serve_command(CLI::App& app, Command& command);
 void add_standby_commands(CLI::App& app, Command& command);
 void add_status_command(CLI::App& app, Command& command);
 void add_store_commands(CLI::App& app, Command& command);

@@ -86,6 +86,7 @@ int run(int argc, char** argv) {
   add_events_command(app, command);
   add_points_commands(app, command);
   add_restore_command(app, command);
+  add_serve_command(app, command);
   add_verify_command(app, command);
   add_catalog_commands(app, command);
   add_config_commands(app, command);
