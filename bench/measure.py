@@ -159,7 +159,7 @@ def format_value(value, unit):
         return f"{value / (1 << 20):.1f} MiB"
     if unit == "bytes/s":
         return f"{value / (1 << 20):.1f} MiB/s"
-    if unit == "objects/s":
+    if unit in ("objects/s", "reads/s"):
         return f"{value:.0f} /s"
     return f"{value:.2f}"
 
@@ -185,13 +185,16 @@ class Table:
                           "ratio": round(ratio, 3), "target": at_most if at_least is None else at_least,
                           "bound": "<=" if at_least is None else ">=", "relative": True, "met": met})
 
-    def alone(self, what, ours, unit, at_most=None, strict=False):
+    def alone(self, what, ours, unit, at_most=None, strict=False, at_least=None):
         """A figure with a bound of its own; `strict` where it must stay below it."""
         if ours is None:
             return
         met = None if at_most is None else (ours < at_most if strict else ours <= at_most)
+        if at_least is not None:
+            met = ours >= at_least
         self.rows.append({"what": what, "ours": ours, "unit": unit, "peer": None, "peer_name": "",
-                          "ratio": None, "target": at_most, "bound": "<=", "relative": False, "met": met})
+                          "ratio": None, "target": at_most if at_least is None else at_least,
+                          "bound": "<=" if at_least is None else ">=", "relative": False, "met": met})
 
     def text(self):
         lines = [f"{'figure':<44}{'tidemark':>12}{'peer':>12}  {'':<22}{'ratio':>7}  target"]

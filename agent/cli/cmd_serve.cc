@@ -1,3 +1,6 @@
+#include <unistd.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "agent/cli/command.h"
@@ -11,11 +14,16 @@ namespace tidemark {
 namespace {
 
 constexpr std::uint64_t kCacheBytesMin = 16 * kMiB;
+// A region is opened whole (up to 4 MiB), however little of it is asked for: a client that reads
+// here and there is served at the speed of memory where the cache holds what it goes about in, and
+// at that of opening regions where it does not.
+constexpr std::uint64_t kOwnCacheMax = 4 * kGiB;
+constexpr std::uint64_t kOwnCachePart = 4;  // of the machine's memory
 
 struct ServeArguments {
   std::string what, as_of, set;  // an asset's point, or a point's id
   std::string nbd, http;
-  std::string cache = "512MiB";
+  std::string cache;
   std::vector<std::string> allow;
   bool tls = false;
 };
@@ -31,6 +39,19 @@ Result<net::ServeAddress> parse_address(std::string_view text) {
   address.host = listen.host;
   address.port = listen.port;
   return address;
+}
+
+Result<std::uint64_t> cache_bytes(const std::string& text) {
+  if (text.empty()) {
+    const auto pages = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES)));
+    const auto page = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
+    return std::clamp(pages * page / kOwnCachePart, kCacheBytesMin, kOwnCacheMax);
+  }
+  TM_TRY(const std::uint64_t bytes, parse_bytes(text));
+  if (bytes < kCacheBytesMin)
+    return Error(ErrorCode::invalid_argument,
+                 "--cache is at least " + format_bytes(kCacheBytesMin));
+  return bytes;
 }
 
 Result<PointRow> choose(Command& command, StoreAccess& access, const ServeArguments& arguments) {
@@ -102,10 +123,7 @@ Result<int> run_serve(Command& command, const ServeArguments& arguments) {
   if (arguments.nbd.empty() && arguments.http.empty())
     return Error(ErrorCode::invalid_argument, "say where: --nbd, --http, or both");
   VolumeViewOptions options;
-  TM_TRY(options.cache_bytes, parse_bytes(arguments.cache));
-  if (options.cache_bytes < kCacheBytesMin)
-    return Error(ErrorCode::invalid_argument,
-                 "--cache is at least " + format_bytes(kCacheBytesMin));
+  TM_TRY(options.cache_bytes, cache_bytes(arguments.cache));
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const StoreKeys* const keys, access.need_keys());
   TM_TRY(const PointRow point, choose(command, access, arguments));
@@ -142,8 +160,8 @@ void add_serve_command(CLI::App& app, Command& command) {
   serve->add_flag("--tls", arguments->tls, "TLS on loopback addresses too");
   serve->add_option("--allow", arguments->allow,
                     "with TLS: also this site's certificate (own site only)");
-  serve->add_option("--cache", arguments->cache, "memory for data read before")
-      ->default_str("512MiB");
+  serve->add_option("--cache", arguments->cache,
+                    "most memory for data read before (a quarter of the machine's, up to 4GiB)");
   serve->footer(
       "Runs until it is stopped. Addresses other than loopback are served with mutual TLS "
       "only.");

@@ -165,6 +165,16 @@ class Serve(Case):
             self.assert_same(f.read(), self.state, "resumed")
         self.assert_same(self.copied(serving.nbd), self.state, "beside it")
 
+    def test_a_new_image_of_ceph_takes_it_as_its_source(self):
+        serving = self.serve(self.point["id"], "--http", "127.0.0.1:0")
+        source = {"type": "raw", "stream": {"type": "http", "url": serving.http}}
+        self.b.rbd("migration", "prepare", "--import-only", "--source-spec", json.dumps(source), "rbd/now")
+        self.assert_same(self.content("now", io=self.io["b"]), self.state, "usable at once")
+        for step in ("execute", "commit"):
+            self.b.rbd("migration", step, "--no-progress", "rbd/now")
+        self.assertEqual(serving.stop()[0], 0)
+        self.assert_same(self.content("now", io=self.io["b"]), self.state, "without the server")
+
     def credentials(self, site):
         directory = os.path.join(self.dir, f"pki-{site}")
         os.makedirs(directory)
