@@ -23,6 +23,8 @@ Options options() {
   return options;
 }
 
+Bytes zeros(std::size_t size) { return Bytes(size, std::uint8_t{0}); }
+
 // Random data with holes.
 Bytes sparse(std::mt19937_64& random, std::size_t size) {
   Bytes bytes = random_body(random, size);
@@ -99,7 +101,7 @@ TEST_F(Nbd, TheBytesAreThoseOfTheProtocol) {
   const auto request = decode_request(encode(Request{1, CommandType::cache, 2, 3, 4}));
   ASSERT_TRUE(request);
   EXPECT_EQ(*request, (Request{1, CommandType::cache, 2, 3, 4}));
-  EXPECT_FALSE(decode_request(Bytes(kRequestBytes)));
+  EXPECT_FALSE(decode_request(zeros(kRequestBytes)));
 }
 
 TEST_F(Nbd, AnExportIsDescribed) {
@@ -224,7 +226,7 @@ TEST_F(Nbd, WhatWritesIsRefusedAndTheConnectionLives) {
   NbdPeer peer(view_, options());
   peer.connect();
   peer.request(CommandType::write, 0, 100'000);
-  peer.send(Bytes(100'000));
+  peer.send(zeros(100'000));
   EXPECT_EQ(peer.simple(), kErrPermission);
   peer.request(CommandType::trim, 0, 4096);
   EXPECT_EQ(peer.simple(), kErrPermission);
@@ -320,15 +322,15 @@ TEST_F(Nbd, OptionsThatAreWrongOrTooLongAreRefused) {
   NbdPeer peer(view_, options());
   peer.greet();
   EXPECT_EQ(peer.ask(4711), kRepErrUnsupported);
-  EXPECT_EQ(peer.ask(kOptGo, Bytes(3)), kRepErrInvalid);
+  EXPECT_EQ(peer.ask(kOptGo, zeros(3)), kRepErrInvalid);
   EXPECT_EQ(peer.ask(kOptGo, WireWriter().u32(0x7fffffff).bytes()), kRepErrInvalid);
   EXPECT_EQ(peer.ask(kOptGo, WireWriter().text("").u16(9).u16(1).bytes()), kRepErrInvalid);
-  EXPECT_EQ(peer.ask(kOptStructuredReply, Bytes(1)), kRepErrInvalid);
-  EXPECT_EQ(peer.ask(kOptList, Bytes(1)), kRepErrInvalid);
+  EXPECT_EQ(peer.ask(kOptStructuredReply, zeros(1)), kRepErrInvalid);
+  EXPECT_EQ(peer.ask(kOptList, zeros(1)), kRepErrInvalid);
   EXPECT_EQ(peer.ask(kOptStructuredReply), kRepAck);
   EXPECT_EQ(peer.ask(kOptSetMetaContext, WireWriter().text("").u32(~0U).bytes()), kRepErrInvalid);
   EXPECT_EQ(peer.ask(kOptStartTls), kRepErrPolicy);
-  EXPECT_EQ(peer.ask(kOptInfo, Bytes(200'000)), kRepErrTooBig);
+  EXPECT_EQ(peer.ask(kOptInfo, zeros(200'000)), kRepErrTooBig);
   EXPECT_EQ(peer.ask(kOptGo, NbdPeer::go_data()), kRepAck);
   NbdPeer huge(view_, options());
   huge.greet();
@@ -502,7 +504,7 @@ TEST_F(Nbd, WithoutTlsNothingIsSaidBehindTheDoor) {
   peer.greet();
   EXPECT_EQ(peer.ask(kOptList), kRepErrTlsRequired);
   EXPECT_EQ(peer.ask(kOptGo, NbdPeer::go_data()), kRepErrTlsRequired);
-  EXPECT_EQ(peer.ask(kOptStartTls, Bytes(1)), kRepErrInvalid);
+  EXPECT_EQ(peer.ask(kOptStartTls, zeros(1)), kRepErrInvalid);
   peer.send_option(kOptExportName);
   EXPECT_TRUE(peer.closes());
   NbdPeer babbling(view_, closed);
