@@ -11,6 +11,11 @@ namespace {
 constexpr std::size_t kFetchThreads = 4;
 constexpr std::size_t kLocationsMax = 65536;
 
+// Whether a failure may be that of one chunk among several: the others are worth another try.
+bool of_a_blob(const Error& error) {
+  return error.code() == ErrorCode::corruption || error.code() == ErrorCode::not_found;
+}
+
 }  // namespace
 
 Result<std::vector<ChunkCache::Chunk>> ChunkCache::get(std::span<const ChunkId> ids,
@@ -84,6 +89,10 @@ bool ChunkCache::is_under_way(const ChunkId& id) {
 // Settles each of `ids`, every one by itself: one that is damaged or lost spoils no other.
 void ChunkCache::fetch_all(const std::vector<ChunkId>& ids, const Neighbours& neighbours) {
   auto located = locate(ids, neighbours);
+  if (!located && !of_a_blob(located.error())) {
+    for (const ChunkId& id : ids) settle(id, located.error());
+    return;
+  }
   if (located) {
     const auto reads = plan_reads(*located);
     const auto fetch = [&](std::size_t i) -> Status {
@@ -97,7 +106,7 @@ void ChunkCache::fetch_all(const std::vector<ChunkId>& ids, const Neighbours& ne
   }
   for (const ChunkId& id : ids) {
     if (!is_under_way(id)) continue;
-    // Left over: not located together with others, or no thread could be started.
+    // Left over: one of them or of their neighbours is lost, or no thread could be started.
     auto alone = locate(std::vector<ChunkId>{id}, {});
     const Status status = alone ? fetch_alone(alone->front()) : std::move(alone).error();
     if (!status) settle(id, status.error());
@@ -109,10 +118,11 @@ void ChunkCache::fetch_read(const PackRead& read) {
     settle(entry.id, std::make_shared<const Bytes>(std::move(plain)));
     return {};
   };
-  if (reader_.fetch(read, keep)) return;
+  const Status together = reader_.fetch(read, keep);
+  if (together) return;
   for (const PackEntry& entry : read.entries) {
     if (!is_under_way(entry.id)) continue;
-    const Status status = fetch_alone({read.pack, entry});
+    const Status status = of_a_blob(together.error()) ? fetch_alone({read.pack, entry}) : together;
     if (!status) settle(entry.id, status.error());
   }
 }
@@ -142,20 +152,13 @@ Result<std::vector<BlobLocation>> ChunkCache::locate(const std::vector<ChunkId>&
       if (const auto it = locations_.find(id); it != locations_.end()) known.push_back(it->second);
   }
   if (known.size() == ids.size()) return known;
-  if (neighbours) {
-    std::vector<ChunkId> all = ids;
-    std::unordered_set<ChunkId, IdHash> asked(ids.begin(), ids.end());
-    for (const ChunkId& id : neighbours())
-      if (all.size() < kIdsPerCallMax && asked.insert(id).second) all.push_back(id);
-    auto located = locate_anew(all);
-    if (located) {
-      located->resize(ids.size());
-      return located;
-    }
-    // One of the neighbours may be lost, and that is not what was asked.
-    if (located.error().code() != ErrorCode::corruption) return located;
-  }
-  return locate_anew(ids);
+  std::vector<ChunkId> all = ids;
+  std::unordered_set<ChunkId, IdHash> asked(ids.begin(), ids.end());
+  for (const ChunkId& id : neighbours ? neighbours() : std::vector<ChunkId>())
+    if (all.size() < kIdsPerCallMax && asked.insert(id).second) all.push_back(id);
+  TM_TRY(auto located, locate_anew(all));
+  located.resize(ids.size());
+  return located;
 }
 
 Result<std::vector<BlobLocation>> ChunkCache::locate_anew(std::span<const ChunkId> ids) {

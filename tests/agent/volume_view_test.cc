@@ -220,6 +220,47 @@ TEST_F(VolumeViewTest, ThreadsReadAtOnceWithACacheThatIsTooSmall) {
   for (auto& thread : threads) thread.join();
 }
 
+TEST_F(VolumeViewTest, NoMoreIsKeptThanTheCacheMayHold) {
+  Rng rng(8);
+  VolumeMaker volume(store_.keys(), 10 * kRegionBytes);
+  for (std::uint64_t region = 0; region < 10; ++region)
+    volume.write(region * kRegionBytes, rng.bytes(kRegionBytes));
+  VolumeViewOptions options = small_cache(16 * kMiB);
+  options.ahead_regions_max = 0;
+  VolumeView& served = view(volume, options);
+  const auto fetched_by_reading = [&](std::uint64_t region) {
+    const std::uint64_t before = served.fetched_bytes();
+    expect_same(served, volume.bytes, region * kRegionBytes, 4096);
+    return served.fetched_bytes() - before;
+  };
+  for (std::uint64_t region = 0; region < 10; ++region)
+    EXPECT_GE(fetched_by_reading(region), std::uint64_t{kRegionBytes});
+  EXPECT_EQ(fetched_by_reading(9), 0U);
+  EXPECT_EQ(fetched_by_reading(7), 0U);
+  EXPECT_GE(fetched_by_reading(0), std::uint64_t{kRegionBytes});
+}
+
+TEST_F(VolumeViewTest, StreamsAreReadAheadAndReadsHereAndThereAreNot) {
+  Rng rng(9);
+  VolumeMaker volume(store_.keys(), 12 * kRegionBytes);
+  for (std::uint64_t region = 0; region < 12; ++region)
+    volume.write(region * kRegionBytes, rng.bytes(kRegionBytes));
+  VolumeView& served = view(volume);
+  for (std::uint64_t region = 5; region < 8; ++region) {
+    expect_same(served, volume.bytes, region * kRegionBytes, 4096);
+    expect_same(served, volume.bytes, region * kRegionBytes + kMiB, 4096);
+  }
+  EXPECT_LT(served.fetched_bytes(), std::uint64_t{4} * kRegionBytes);
+  for (std::uint64_t at = 0; at < kRegionBytes + 1; at += 256 * kKiB)
+    expect_same(served, volume.bytes, at, 256 * kKiB);
+  // Regions 0 and 1 were read; those behind them come by themselves, and no others.
+  constexpr std::uint64_t kWanted = std::uint64_t{8} * kRegionBytes;
+  for (int i = 0; i < 1000 && served.fetched_bytes() < kWanted; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_GE(served.fetched_bytes(), kWanted);
+  EXPECT_LT(served.fetched_bytes(), kWanted + kRegionBytes);
+}
+
 TEST_F(VolumeViewTest, AFailureIsThatOfTheReadAndPasses) {
   Rng rng(4);
   VolumeMaker volume(store_.keys(), 4 * kRegionBytes);

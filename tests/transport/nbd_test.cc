@@ -18,8 +18,8 @@ Options options() {
   Options options;
   options.name = "disk";
   options.description = "a disk";
-  options.handshake_timeout = 10s;
-  options.stall_timeout = 5s;
+  // Longer than a test waits: where a connection ends, no timeout has ended it.
+  options.handshake_timeout = options.stall_timeout = 60s;
   return options;
 }
 
@@ -297,6 +297,12 @@ TEST_F(Nbd, WhatIsNoNbdEndsTheConnection) {
     NbdPeer peer(view_, options());
     peer.greet(0xff);
     EXPECT_TRUE(peer.closes());
+  }
+  {
+    NbdPeer peer(view_, options());
+    peer.greet();
+    peer.send(WireWriter().u64(kOptionMagic + 1).u32(kOptAbort).u32(0).bytes());
+    EXPECT_EQ(peer.receive(1).size(), 0U);
   }
   {
     NbdPeer peer(view_, options());

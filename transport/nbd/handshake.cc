@@ -252,7 +252,6 @@ Result<Handshake::Next> Handshake::start_tls(ByteView data) {
                                        options_.stall_timeout));
   stream_->set_deadline(deadline_);
   secure_ = true;
-  agreed_ = {};  // what was agreed in the open counts no more
   return Next::option;
 }
 
