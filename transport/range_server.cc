@@ -244,11 +244,16 @@ void serve(BlockView& view, const RangeServerOptions& options, Fd socket, const 
   } else {
     stream = std::make_unique<TcpStream>(std::move(socket), stop, options.stall_timeout);
   }
-  Connection(view, options, *stream, stop).run();
+  serve_ranges(view, options, *stream, stop);
   stream->close(kLinger);
 }
 
 }  // namespace
+
+void serve_ranges(BlockView& view, const RangeServerOptions& options, ByteStream& stream,
+                  const Event& stop) {
+  Connection(view, options, stream, stop).run();
+}
 
 std::optional<ByteRange> parse_range(std::string_view header, std::uint64_t size) {
   static constexpr std::string_view kUnit = "bytes=";

@@ -44,6 +44,11 @@ class RangeServer {
   std::unique_ptr<net::Acceptor> acceptor_;
 };
 
+// Serves the requests of one connection until it ends: what the server does with each. Here for
+// tests.
+void serve_ranges(BlockView& view, const RangeServerOptions& options, net::ByteStream& stream,
+                  const net::Event& stop);
+
 // What a Range header asks for of `size` bytes.
 struct ByteRange {
   std::uint64_t first = 0, length = 0;  // length 0: nothing can be given (416)

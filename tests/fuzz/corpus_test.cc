@@ -9,6 +9,7 @@
 #include "store/pack.h"
 #include "tests/store/allocation_meter.h"
 #include "tests/store/support.h"
+#include "transport/nbd/protocol.h"
 
 void fuzz_node(tidemark::ByteView input);
 void fuzz_record(tidemark::ByteView input);
@@ -21,6 +22,8 @@ void fuzz_object(tidemark::ByteView input);
 void fuzz_pack_index(tidemark::ByteView input);
 void fuzz_blob(tidemark::ByteView input);
 void fuzz_s3_xml(tidemark::ByteView input);
+void fuzz_nbd(tidemark::ByteView input);
+void fuzz_range(tidemark::ByteView input);
 
 namespace tidemark {
 namespace {
@@ -92,6 +95,37 @@ std::vector<Bytes> s3_xml_seeds() {
   return seeds;
 }
 
+// What two clients send: one that negotiates, one that is past that.
+std::vector<Bytes> nbd_seeds() {
+  nbd::WireWriter negotiating, reading;
+  negotiating.raw(Bytes{0}).u32(3);
+  const auto option = [&](std::uint32_t number, ByteView data) {
+    negotiating.u64(nbd::kOptionMagic).u32(number);
+    negotiating.u32(static_cast<std::uint32_t>(data.size())).raw(data);
+  };
+  option(nbd::kOptStructuredReply, {});
+  option(nbd::kOptSetMetaContext,
+         nbd::WireWriter().text("").u32(1).text(nbd::kBaseAllocation).bytes());
+  option(nbd::kOptList, {});
+  option(nbd::kOptGo, nbd::WireWriter().text("disk").u16(1).u16(nbd::kInfoBlockSize).bytes());
+  reading.raw(Bytes{7});
+  for (const auto type : {nbd::CommandType::read, nbd::CommandType::block_status,
+                          nbd::CommandType::cache, nbd::CommandType::trim})
+    reading.raw(nbd::encode(nbd::Request{0, type, 9, 4096, 100'000}));
+  reading.raw(nbd::encode(nbd::Request{0, nbd::CommandType::write, 9, 0, 4}));
+  reading.u32(0).raw(nbd::encode(nbd::Request{0, nbd::CommandType::disconnect, 9, 0, 0}));
+  return {negotiating.bytes(), reading.bytes()};
+}
+
+std::vector<Bytes> range_seeds() {
+  std::vector<Bytes> seeds;
+  for (const char* text : {"GET / HTTP/1.1\r\nhost: localhost:80\r\nrange: bytes=10-99\r\n\r\n",
+                           "HEAD /disk.raw HTTP/1.1\r\nhost: [::1]\r\n\r\nGET /disk HTTP/1.1\r\n"
+                           "host: 127.0.0.1\r\nif-range: \"abc\"\r\nrange: bytes=-5\r\n\r\n"})
+    seeds.push_back(copy_of(as_bytes(text)));
+  return seeds;
+}
+
 struct Target {
   const char* name;
   void (*run)(ByteView);
@@ -127,6 +161,8 @@ const Target kTargets[] = {
      8 * kMiB},
     {"Blob", fuzz_blob, blob_seeds, kBlobPlainBytesMax + kMiB},
     {"S3Xml", fuzz_s3_xml, s3_xml_seeds, 2 * kMiB},
+    {"Nbd", fuzz_nbd, nbd_seeds, 16 * kMiB},
+    {"Range", fuzz_range, range_seeds, 4 * kMiB},
 };
 
 Bytes mutated(test::Rng& rng, const std::vector<Bytes>& seeds) {
