@@ -11,6 +11,8 @@
 #include <map>
 #include <thread>
 
+#include "base/log.h"
+#include "tests/transport/fixture.h"
 #include "transport/block_view.h"
 #include "transport/nbd/protocol.h"
 #include "transport/nbd/server.h"
@@ -241,6 +243,39 @@ class NbdPeer {
   Fd socket_;
   std::atomic<bool> ended_{false};
   std::thread server_;
+};
+
+// Random data with holes.
+inline Bytes sparse(std::mt19937_64& random, std::size_t size) {
+  Bytes bytes = random_body(random, size);
+  for (int i = 0; i < 12; ++i) {
+    const std::size_t at = random() % size;
+    std::fill_n(bytes.data() + at, std::min<std::size_t>(size - at, random() % (size / 8)),
+                std::uint8_t{0});
+  }
+  return bytes;
+}
+
+class Nbd : public ::testing::Test {
+ protected:
+  Nbd() : random_(test_seed()), view_(sparse(random_, 6 * kMiB + 1234)) {
+    log::set_level(log::Level::off);
+  }
+  ~Nbd() override { log::set_level(log::Level::info); }
+  static nbd::Options options() {
+    nbd::Options options;
+    options.name = "disk";
+    options.description = "a disk";
+    // Longer than a test waits: where a connection ends, no timeout has ended it.
+    options.handshake_timeout = options.stall_timeout = std::chrono::seconds(60);
+    return options;
+  }
+  Bytes part(std::uint64_t offset, std::size_t size) const {
+    return copy_of(ByteView(view_.bytes).subspan(offset, size));
+  }
+
+  std::mt19937_64 random_;
+  MemoryView view_;
 };
 
 }  // namespace tidemark::testing
