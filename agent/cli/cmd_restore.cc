@@ -6,6 +6,7 @@
 #include "agent/cli/command.h"
 #include "agent/cli/progress.h"
 #include "agent/cli/restore_bucket.h"
+#include "agent/cli/restore_instant.h"
 #include "agent/restore/volume_restore.h"
 #include "agent/service/point_json.h"
 
@@ -21,6 +22,7 @@ struct RestoreArguments {
   std::string to_image, to_file, format = "raw", from_point;
   bool force = false, in_place = false, plan = false;
   BucketRestoreArguments bucket;
+  InstantArguments instant;
 };
 
 std::string target_text(const RestoreArguments& arguments) {
@@ -51,6 +53,10 @@ Status check_targets(const RestoreArguments& arguments) {
 Status check(const RestoreArguments& arguments) {
   const bool to_image = !arguments.to_image.empty(), to_file = !arguments.to_file.empty();
   TM_DO(check_targets(arguments));
+  TM_DO(check(arguments.instant, to_image));
+  if (arguments.instant.instant && (arguments.in_place || arguments.force || arguments.plan))
+    return Error(ErrorCode::invalid_argument,
+                 "--instant makes a new image: --in-place, --force and --plan are for others");
   if (arguments.in_place && !to_image)
     return Error(ErrorCode::invalid_argument, "--in-place goes with --to");
   if (arguments.format != "raw" && arguments.format != "rbd-diff")
@@ -144,9 +150,8 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   const auto started = command.clock.uptime();
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const StoreKeys* const keys, access.need_keys());
-  TM_TRY(PointRow row,
-         command.find_point(access, arguments.asset, arguments.point, arguments.as_of,
-                            arguments.set));
+  TM_TRY(PointRow row, command.find_point(access, arguments.asset, arguments.point, arguments.as_of,
+                                          arguments.set));
   const bool of_bucket = row.point.record.kind == PointKind::bucket;
   if (of_bucket != arguments.bucket.any_target())
     return Error(ErrorCode::invalid_argument,
@@ -158,6 +163,8 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
     if (!code) return std::move(code).error().context("restore " + arguments.asset);
     return code;
   }
+  if (arguments.instant.instant)
+    return restore_instant(command, access, row, arguments.to_image, arguments.instant);
   TM_TRY(const auto restore,
          VolumeRestore::open(*access.store, *keys, std::move(row), command.stop.get_token()));
   if (arguments.plan) return print_plan(command, *restore, arguments);
@@ -212,6 +219,7 @@ void add_restore_command(CLI::App& app, Command& command) {
   restore->add_option("--format", arguments->format, "raw or rbd-diff");
   restore->add_option("--from-point", arguments->from_point,
                       "with rbd-diff: only what changed since");
+  add_instant_options(*restore, arguments->instant);
   add_bucket_restore_options(*restore, arguments->bucket);
   restore->add_flag("--plan", arguments->plan, "say what would be done, and do nothing");
   restore->footer(

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/text.h"
+#include "snapshot/rbd/create.h"
 #include "snapshot/rbd/librbd.h"
 
 namespace tidemark {
@@ -16,50 +17,8 @@ namespace {
 constexpr std::size_t kMetadataMaxBytes = kMiB;
 constexpr std::uint64_t kMetadataPage = 64;
 
-// Features that librbd sets and clears by itself, and refuses to be told.
-constexpr std::uint64_t kFeaturesImplied = RBD_FEATURE_STRIPINGV2 | RBD_FEATURE_DATA_POOL |
-                                           RBD_FEATURE_OPERATIONS | RBD_FEATURE_MIGRATING |
-                                           RBD_FEATURE_NON_PRIMARY;
-
-class ImageOptions {
- public:
-  ImageOptions() { rbd_image_options_create(&options_); }
-  ~ImageOptions() { rbd_image_options_destroy(options_); }
-  ImageOptions(const ImageOptions&) = delete;
-  ImageOptions& operator=(const ImageOptions&) = delete;
-  int set(int option, std::uint64_t value) {
-    return rbd_image_options_set_uint64(options_, option, value);
-  }
-  int set(int option, const std::string& value) {
-    return rbd_image_options_set_string(options_, option, value.c_str());
-  }
-  rbd_image_options_t get() const { return options_; }
-
- private:
-  rbd_image_options_t options_ = nullptr;
-};
-
-Status fill_options(const CreateImage& what, ImageOptions& options) {
-  int result = options.set(RBD_IMAGE_OPTION_ORDER, what.order);
-  // A stripe of one unit per object is what no striping is called in ImageInfo.
-  const bool striped =
-      what.stripe_count > 1 || (what.stripe_unit != 0 && what.stripe_unit != 1ull << what.order);
-  if (result >= 0 && striped) {
-    result = options.set(RBD_IMAGE_OPTION_STRIPE_UNIT, what.stripe_unit);
-    if (result >= 0) result = options.set(RBD_IMAGE_OPTION_STRIPE_COUNT, what.stripe_count);
-  }
-  if (result >= 0 && what.features) {
-    result = options.set(RBD_IMAGE_OPTION_FEATURES, *what.features & ~kFeaturesImplied);
-  }
-  if (result >= 0 && !what.data_pool.empty()) {
-    result = options.set(RBD_IMAGE_OPTION_DATA_POOL, what.data_pool);
-  }
-  if (result < 0) return rbd_error(result, "set the options of an image");
-  return {};
-}
-
 Status write_metadata(const IoContext& io, const RbdImageName& name,
-                    const std::map<std::string, std::string>& metadata) {
+                      const std::map<std::string, std::string>& metadata) {
   if (metadata.empty()) return {};
   rbd_image_t opened = nullptr;
   int result = rbd_open(io.get(), name.image.c_str(), &opened, nullptr);
