@@ -71,6 +71,8 @@ struct VolumeMeta {
   std::uint64_t snapshot_id = 0;
   std::string snapshot_name;
 };
+// An image like that of the point, empty, and without what we noted in its metadata.
+CreateImage image_like(const PointRecord& record, const VolumeMeta& meta);
 std::string format_volume_meta(const VolumeMeta& meta);
 Result<VolumeMeta> parse_volume_meta(std::string_view json);
 // Checks the record's authentication and opens its metadata.

@@ -13,6 +13,25 @@ std::uint64_t number_at(const nlohmann::json& json, const char* key) {
 
 }  // namespace
 
+CreateImage image_like(const PointRecord& record, const VolumeMeta& meta) {
+  // Features that an image can be created with; the rest follow from its state.
+  constexpr std::uint64_t kCreatableFeatures = 1 | 2 | 4 | 8 | 16 | 32 | 64;
+  CreateImage what;
+  what.size_bytes = record.size_bytes;
+  what.order = meta.image.order;
+  if (meta.image.stripe_count > 1) {
+    what.stripe_unit = meta.image.stripe_unit;
+    what.stripe_count = meta.image.stripe_count;
+  }
+  what.features = meta.image.features & kCreatableFeatures;  // a data pool is set by naming it
+  what.data_pool = meta.image.data_pool;
+  what.metadata = meta.image.metadata;
+  // What we say of an image (agent/standby/mark.h) is not true of another one.
+  std::erase_if(what.metadata,
+                [](const auto& entry) { return entry.first.starts_with("tidemark."); });
+  return what;
+}
+
 // Values of image-meta may be any bytes; hex keeps them exact.
 std::string format_volume_meta(const VolumeMeta& meta) {
   nlohmann::json metadata = nlohmann::json::object();

@@ -12,8 +12,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kVersion = 1;
-constexpr std::uint64_t kCreatableFeatures = 1 | 2 | 4 | 8 | 16 | 32 | 64;
-constexpr std::string_view kOwnMetadata = "tidemark.";
 
 Result<net::ServeAddress> parse_address(const std::string& text) {
   TM_TRY(const ListenAddress listen, parse_listen(text));
@@ -66,15 +64,7 @@ Result<InstantRestore::Served> InstantRestore::serve(const PointRow& point,
 
 Status InstantRestore::prepare(ImageImport& import, const PointRow& point, const std::string& url) {
   TM_TRY(const VolumeMeta meta, read_volume_meta(point.point.record, keys_));
-  CreateImage what;
-  what.size_bytes = point.point.record.size_bytes;
-  what.order = meta.image.order;
-  if (meta.image.stripe_count > 1) {
-    what.stripe_unit = meta.image.stripe_unit;
-    what.stripe_count = meta.image.stripe_count;
-  }
-  what.features = meta.image.features & kCreatableFeatures;
-  what.data_pool = meta.image.data_pool;
+  CreateImage what = image_like(point.point.record, meta);
   auto prepared = import.prepare(what, url);
   if (!prepared && prepared.error().code() == ErrorCode::not_found && !what.data_pool.empty()) {
     log::warn("data pool '{}' is not here; the image is restored without one", what.data_pool);
@@ -87,8 +77,8 @@ Status InstantRestore::prepare(ImageImport& import, const PointRow& point, const
 Status InstantRestore::finish(ImageImport& import, const PointRow& point) {
   TM_TRY(const VolumeMeta meta, read_volume_meta(point.point.record, keys_));
   TM_TRY(const auto image, RbdImage::open_read_write(options_.cluster, options_.name));
-  for (const auto& [key, value] : meta.image.metadata)
-    if (!key.starts_with(kOwnMetadata)) TM_DO(image->set_metadata(key, value));
+  for (const auto& [key, value] : image_like(point.point.record, meta).metadata)
+    TM_DO(image->set_metadata(key, value));
   return import.remove_note();
 }
 

@@ -9,9 +9,6 @@
 namespace tidemark {
 namespace {
 
-// Features that an image can be created with; the rest follow from its state.
-constexpr std::uint64_t kFeatureDataPool = 128;
-constexpr std::uint64_t kCreatableFeatures = 1 | 2 | 4 | 8 | 16 | 32 | 64;
 constexpr std::string_view kRestoringSuffix = ".tidemark-restoring";
 
 RegionPlan plan_of(const std::vector<RegionWork>& work) {
@@ -94,16 +91,7 @@ Result<RestoreReport> VolumeRestore::write_everything(VolumeTarget& target) {
 
 Result<std::unique_ptr<RbdImage>> VolumeRestore::create_image(
     const std::shared_ptr<CephCluster>& cluster, const RbdImageName& name, const NewImage& as) {
-  CreateImage what;
-  what.size_bytes = size();
-  what.order = meta_.image.order;
-  if (meta_.image.stripe_count > 1) {
-    what.stripe_unit = meta_.image.stripe_unit;
-    what.stripe_count = meta_.image.stripe_count;
-  }
-  what.features = meta_.image.features & kCreatableFeatures;
-  what.data_pool = meta_.image.data_pool;
-  what.metadata = meta_.image.metadata;
+  CreateImage what = image_like(point_.point.record, meta_);
   if (as.adjust) as.adjust(what);
   auto created = RbdImage::create(*cluster, name, what);
   if (!created && created.error().code() == ErrorCode::not_found && !what.data_pool.empty()) {
@@ -112,7 +100,6 @@ Result<std::unique_ptr<RbdImage>> VolumeRestore::create_image(
     created = RbdImage::create(*cluster, name, what);
   }
   TM_DO(std::move(created));
-  static_assert((kCreatableFeatures & kFeatureDataPool) == 0);  // set by naming the pool
   return RbdImage::open_read_write(cluster, name);
 }
 

@@ -7,14 +7,10 @@ namespace tidemark {
 namespace {
 
 constexpr std::uint64_t kFeatureExclusiveLock = 4, kFeatureJournaling = 64;
-// What metadata of the source would make others, or us, take the image for something else.
-constexpr std::string_view kOwnMetadata = "tidemark.";
 
 // Nobody can be kept from an image without exclusive-lock; a journal would write everything twice.
 void adjust(CreateImage& what, const StandbyMark& mark) {
   if (what.features) what.features = (*what.features | kFeatureExclusiveLock) & ~kFeatureJournaling;
-  std::erase_if(what.metadata,
-                [](const auto& entry) { return entry.first.starts_with(kOwnMetadata); });
   what.metadata[StandbyMark::kKey] = encode(mark);
 }
 

@@ -267,6 +267,10 @@ class Standby(Case):
         self.assertEqual([name for name in self.snapshots(io=self.io["b"]) if name.startswith("tidemark.")], [])
         self.assert_same(self.restored(done["discarded_point"]["id"]), here, "what only tokyo had")
         self.assert_same(self.restored(), there, "the newest point")
+        # What was noted on the image at osaka is not true of one that is restored.
+        self.osaka.run("restore", "tokyo:" + ASSET, "--point", plan["point"], "--to", "rbd/another")
+        with rbd.Image(self.io["b"], "another", read_only=True) as image:
+            self.assertEqual([key for key, _ in image.metadata_list() if key.startswith("tidemark")], [])
         self.assert_same(self.content(), there, "back")
 
     def test_an_image_that_is_gone_comes_back_as_a_new_one(self):
