@@ -67,8 +67,11 @@ void StandbyKeeper::look() {
   const std::lock_guard lock(mutex_);
   for (auto& [key, what] : wanted) {
     Member& member = members_[key];
-    if (!member.busy && member.name != what.first) member.image.reset();
-    member.name = what.first;
+    if (!member.busy && member.name != what.first) {
+      member.image.reset();
+      member.name = what.first;
+      member.status = {};
+    }
     member.newest = std::move(what.second);
     member.status.site = key.first;
     member.status.asset = key.second;
@@ -111,18 +114,25 @@ void StandbyKeeper::work() {
     Member& member = due->second;  // stays while it is busy
     member.busy = true;
     if (member.status.state == "following") member.status.state = "behind";
-    if (member.demote) member.status.state = "demoting";
+    if (std::exchange(member.demote, false)) member.status.state = "demoting";
     const PointRow newest = member.newest;
     StandbyStatus status = member.status;
     lock.unlock();
     const log::JobScope scope(log::new_job("standby"));
     const auto done = step(member, newest, status);
-    if (!done)
+    if (!done) {
       log::error("standby of {}:{}: {}", status.site, status.asset, done.error().describe());
+      // The next try begins with what the cluster says; one that has fenced us off listens to a new
+      // connection only.
+      member.image.reset();
+      if (done.error().code() == ErrorCode::unavailable) {
+        const std::lock_guard cluster_lock(cluster_mutex_);
+        cluster_.reset();
+      }
+    }
     lock.lock();
     status.error = done ? std::string() : done.error().message();
     if (!done) status.state = "problem";
-    member.demote = false;
     status.newest_time = member.status.newest_time;
     member.status = std::move(status);
     member.again = done ? std::nullopt : std::optional(clock_.uptime() + kTryAgain);

@@ -53,7 +53,7 @@ class StandbyKeeper {
  private:
   using Key = std::pair<std::string, std::string>;  // site, asset
   struct Member {
-    RbdImageName name;
+    RbdImageName name;  // not changed while it is busy
     PointRow newest;
     std::unique_ptr<StandbyImage> image;  // used by who has set `busy`
     bool busy = false;
