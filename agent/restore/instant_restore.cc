@@ -4,6 +4,7 @@
 
 #include "agent/backup/volume_backup.h"
 #include "base/log.h"
+#include "base/queue.h"
 #include "config/config.h"
 
 namespace tidemark {
@@ -12,6 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kVersion = 1;
+constexpr std::chrono::milliseconds kWatchStep{100}, kStopGrace{500};
 
 Result<net::ServeAddress> parse_address(const std::string& text) {
   TM_TRY(const ListenAddress listen, parse_listen(text));
@@ -93,6 +95,19 @@ Status InstantRestore::check_free(ImageImport& import) {
   return existing.error().code() == ErrorCode::not_found ? Status() : existing.error();
 }
 
+Status InstantRestore::execute(ImageImport& import, RangeServer& server) {
+  // With the stop the store gives no more data, and librbd asks for it again and again, without a
+  // word of progress, for as long as there is somebody to be asked.
+  const std::jthread watch([&](std::stop_token over) {
+    while (!over.stop_requested() && !options_.stop.stop_requested()) sleep_for(over, kWatchStep);
+    if (sleep_for(over, kStopGrace)) server.stop();
+  });
+  return import.execute([this](std::uint64_t done, std::uint64_t of) {
+    if (options_.progress) options_.progress(done, of);
+    return !options_.stop.stop_requested();
+  });
+}
+
 Result<InstantReport> InstantRestore::run(const PointRow& point) {
   const auto began = Clock::system().uptime();
   InstantReport report;
@@ -127,10 +142,7 @@ Result<InstantReport> InstantRestore::run(const PointRow& point) {
   report.usable_after = Clock::system().uptime() - began;
   if (options_.on_usable) options_.on_usable();
   if (state != ImportState::executed) {
-    auto executed = import.execute([this](std::uint64_t done, std::uint64_t of) {
-      if (options_.progress) options_.progress(done, of);
-      return !options_.stop.stop_requested();
-    });
+    auto executed = execute(import, *served.server);
     if (options_.stop.stop_requested())
       return Error(ErrorCode::cancelled,
                    "interrupted; the image stays, and cannot be opened until "

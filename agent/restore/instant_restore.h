@@ -73,6 +73,7 @@ class InstantRestore {
   // `refused` where an image of the name is there.
   Status check_free(ImageImport& import);
   Status prepare(ImageImport& import, const PointRow& point, const std::string& url);
+  Status execute(ImageImport& import, RangeServer& server);
   // What an import does not bring: the image's metadata.
   Status finish(ImageImport& import, const PointRow& point);
 

@@ -82,7 +82,7 @@ class Instant(Case):
                                    stderr=subprocess.DEVNULL)
             time.sleep(self.random.uniform(0.05, 1.0))
             run.send_signal(self.random.choice((signal.SIGKILL, signal.SIGTERM)))
-            run.wait()
+            run.wait(timeout=30)
         # "latest" is another point meanwhile: what was begun is gone on with.
         done = subprocess.run(self.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
         if done.returncode == 5:  # it was complete before
