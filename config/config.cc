@@ -15,6 +15,12 @@ bool PolicyConfig::covers(const AssetName& asset) const {
          std::none_of(exclude.begin(), exclude.end(), matches);
 }
 
+bool DrillConfig::covers(std::string_view site, std::string_view asset) const {
+  const std::string text = std::string(site) + ":" + std::string(asset);
+  return std::any_of(assets.begin(), assets.end(),
+                     [&](const std::string& glob) { return glob_match(glob, text); });
+}
+
 bool Config::may_read(std::string_view peer, std::string_view owner, const AssetName& asset) const {
   const auto found = peers.find(std::string(peer));
   if (found == peers.end()) return false;

@@ -121,7 +121,7 @@ struct PeerConfig {
   std::vector<std::string> read;  // globs of <site>:<asset> that the peer may read besides its own
   bool metrics = false;           // may read the agent's metrics, which name everybody's assets
   std::optional<std::uint64_t> quota_bytes;  // what its points may take in the store here
-  std::optional<Duration> locked_for;  // how long its points stay, whatever it says itself
+  std::optional<Duration> locked_for;        // how long its points stay, whatever it says itself
   bool operator==(const PeerConfig&) const = default;
 };
 
@@ -215,6 +215,47 @@ struct StandbyConfig {
   bool operator==(const StandbyConfig&) const = default;
 };
 
+// What is held against an asset that a drill brought back.
+struct DrillChecksConfig {
+  bool content = true;  // every byte, against the point's tree
+  bool fsck = false;    // of the file systems on it, in a layer of its own that is thrown away
+  std::vector<std::string> mount;    // a program, run with its file system mounted; empty: none
+  std::vector<std::string> command;  // a program, run against the NBD export or the bucket
+  std::uint32_t sample = 0;          // objects of a bucket that are read with their metadata
+  Duration timeout = std::chrono::minutes(10);  // of a program
+  bool operator==(const DrillChecksConfig&) const = default;
+};
+
+struct DrillLimitsConfig {
+  std::uint32_t parallel = 1;             // assets at a time
+  std::optional<std::uint64_t> size;      // larger assets are not brought back
+  Duration time = std::chrono::hours(6);  // for all of it; what is not done by then has failed
+  double keep_free = 0.1;  // of the space that is written to: below that nothing is brought back
+  bool operator==(const DrillLimitsConfig&) const = default;
+};
+
+// A recovery that is rehearsed.
+struct DrillConfig {
+  std::vector<std::string> assets;  // globs of <site>:<asset>
+  bool set = false;                 // all of them out of one set
+  std::string point = "newest";     // "newest", "random", or a time as parse_time() has it
+  std::string from;                 // a peer, or this site; never empty
+  enum class Method { restore, file, instant, serve, standby } method = Method::restore;
+  std::string pool, ns;           // of the images that are made
+  std::filesystem::path scratch;  // of files that are made; never empty
+  DrillChecksConfig checks;
+  DrillLimitsConfig limits;
+  ObjectiveConfig objective;
+  // At most one of these three is set; with none it is run by hand only.
+  std::optional<Duration> every;
+  std::optional<Calendar> cron, calendar;
+  Zone timezone;
+  Duration overdue_after = std::chrono::hours(35 * 24);  // without a success
+  // True where a glob of `assets` matches.
+  bool covers(std::string_view site, std::string_view asset) const;
+  bool operator==(const DrillConfig&) const = default;
+};
+
 // How many backups run at the same time.
 struct ConcurrencyConfig {
   std::uint32_t total = 2, per_pool = 2, per_peer = 2;
@@ -223,8 +264,8 @@ struct ConcurrencyConfig {
 
 // What is left on protected images.
 struct SnapshotsConfig {
-  std::uint32_t per_image = 4;   // ours, the one being taken included
-  std::uint32_t room = 400;      // no snapshot of ours where the image has that many, of whomever
+  std::uint32_t per_image = 4;  // ours, the one being taken included
+  std::uint32_t room = 400;     // no snapshot of ours where the image has that many, of whomever
   Duration orphans_after = std::chrono::hours(24);  // then those go that no policy needs any more
   bool operator==(const SnapshotsConfig&) const = default;
 };
@@ -232,7 +273,7 @@ struct SnapshotsConfig {
 // When a person is needed, and who is told.
 struct EventsConfig {
   std::optional<HttpTarget> webhook;
-  double store_used = 0.85;                                   // of the space, and of a peer's quota
+  double store_used = 0.85;  // of the space, and of a peer's quota
   Duration certificate_left = std::chrono::hours(21 * 24);
   bool operator==(const EventsConfig&) const = default;
 };
@@ -253,6 +294,7 @@ struct Config {
   EventsConfig events;
   std::map<std::string, PolicyConfig> policies;
   std::map<std::string, StandbyConfig> standby;
+  std::map<std::string, DrillConfig> drills;
 
   // True where `site` may read the metrics: ourselves, and peers that are allowed to.
   bool may_read_metrics(std::string_view site) const;

@@ -19,6 +19,7 @@ Status check_label_name(std::string_view name) {
   return Error(ErrorCode::invalid_argument, "a label's name has 1 to 128 bytes");
 }
 Status check_standby_name(std::string_view name) { return check_name(name, "standby"); }
+Status check_drill_name(std::string_view name) { return check_name(name, "drill"); }
 
 ShapePtr<TlsConfig> tls_section() {
   auto section = std::make_shared<Section<TlsConfig>>();
@@ -212,16 +213,6 @@ ShapePtr<PeerConfig> peer_section() {
   return section;
 }
 
-ShapePtr<ObjectiveConfig> objective_section() {
-  auto section = std::make_shared<Section<ObjectiveConfig>>();
-  section->add(
-      "rpo", &ObjectiveConfig::rpo, duration("1s", "3650d"),
-      {.sentence = "How old the newest point may become; not below 'every'.", .example = "2h"});
-  section->add("rto", &ObjectiveConfig::rto, duration("1s", "3650d"),
-               {.sentence = "How long a recovery may take.", .example = "30m"});
-  return section;
-}
-
 ShapePtr<KeepConfig> keep_section() {
   auto section = std::make_shared<Section<KeepConfig>>();
   const auto number = [&](const char* name, std::uint32_t KeepConfig::*member, const char* what,
@@ -255,9 +246,9 @@ ShapePtr<BandwidthConfig> bandwidth_section() {
 
 ShapePtr<HttpTarget> http_section() {
   auto section = std::make_shared<Section<HttpTarget>>();
-  section->add("url", &HttpTarget::url, http_url(),
-               {.sentence = "Where the request is sent.",
-                .example = "https://hooks:8443/tidemark"});
+  section->add(
+      "url", &HttpTarget::url, http_url(),
+      {.sentence = "Where the request is sent.", .example = "https://hooks:8443/tidemark"});
   section->add("url_file", &HttpTarget::url_secret, secret(),
                {.sentence = "Where the address is found, in place of url: those of chat systems "
                             "are secrets.",
@@ -312,8 +303,7 @@ ShapePtr<PolicyConfig> policy_section() {
                {.sentence = "What is left out of it.",
                 .derived = "nothing",
                 .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
-  section->add("labels", &PolicyConfig::labels,
-               map_of("label", check_label_name, argument()),
+  section->add("labels", &PolicyConfig::labels, map_of("label", check_label_name, argument()),
                {.sentence = "What an asset must have to be protected: metadata of the image, tags "
                             "of the bucket; values may be patterns.",
                 .example = "{ tier: gold }"});
@@ -484,10 +474,24 @@ std::unique_ptr<const Shape<Config>> top_section() {
   section->add("standby", &Config::standby, map_of("name", check_standby_name, standby_section()),
                {.sentence = "Images kept ready here from the points of the store.",
                 .example = "{ databases: { assets: [ \"tokyo:rbd/rbd/vol-db\" ], pool: dr } }"});
+  section->add("drills", &Config::drills, map_of("plan", check_drill_name, drill_section()),
+               {.sentence = "Recoveries that are rehearsed.",
+                .example = "{ monthly: { assets: [ \"tokyo:rbd/rbd/vol-*\" ], pool: drill, "
+                           "calendar: monthly } }"});
   return section;
 }
 
 }  // namespace
+
+ShapePtr<ObjectiveConfig> objective_section() {
+  auto section = std::make_shared<Section<ObjectiveConfig>>();
+  section->add(
+      "rpo", &ObjectiveConfig::rpo, duration("1s", "3650d"),
+      {.sentence = "How old the newest point may become; not below 'every'.", .example = "2h"});
+  section->add("rto", &ObjectiveConfig::rto, duration("1s", "3650d"),
+               {.sentence = "How long a recovery may take.", .example = "30m"});
+  return section;
+}
 
 const Shape<Config>& options() {
   static const std::unique_ptr<const Shape<Config>> table = top_section();

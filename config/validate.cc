@@ -18,6 +18,7 @@ class Validator {
     for (const auto& [name, peer] : config_.peers) check_peer(name, peer);
     for (const auto& [name, policy] : config_.policies) check_policy("policies." + name, policy);
     if (config_.events.webhook) check_http("events.webhook", *config_.events.webhook);
+    for (const auto& [name, drill] : config_.drills) check_drill("drills." + name, drill);
     if (!config_.standby.empty() && !config_.store)
       report("standby", "needs 'store': standby images follow the points of the store here");
   }
@@ -85,14 +86,45 @@ class Validator {
              "needs 'store': it is about the peer's points in the store here");
   }
 
+  template <class Scheduled>
+  void check_schedule(const std::string& path, const Scheduled& what) {
+    if (what.cron && what.every)
+      report(path + ".cron", "found beside 'every', expected only one of them");
+    if (what.calendar && (what.every || what.cron))
+      report(path + ".calendar", std::string("found beside ") +
+                                     (what.every ? "'every'" : "'cron'") +
+                                     ", expected only one of them");
+  }
+
+  void check_drill(const std::string& path, const DrillConfig& drill) {
+    using Method = DrillConfig::Method;
+    check_schedule(path, drill);
+    if (given(path + ".from"))
+      check_target(path + ".from", drill.from);
+    else if (drill.from.empty())
+      report(path, "expected 'from', as there is no store here and not one peer with a url");
+    const bool images = std::any_of(
+        drill.assets.begin(), drill.assets.end(),
+        [](const std::string& glob) { return glob.find(":rbd/") != std::string::npos; });
+    const bool makes_images = drill.method == Method::restore || drill.method == Method::instant ||
+                              drill.method == Method::standby;
+    if (images && makes_images && drill.pool.empty() && !given(path + ".pool"))
+      report(path + ".pool", "missing: images are made");
+    if (drill.method == Method::standby && config_.standby.empty())
+      report(path + ".method", "found 'standby', but no standby images are kept here");
+    check_program(path + ".checks.mount", drill.checks.mount);
+    check_program(path + ".checks.command", drill.checks.command);
+  }
+
+  void check_program(const std::string& path, const std::vector<std::string>& command) {
+    if (!command.empty() && !command[0].starts_with('/'))
+      report(path,
+             "found " + in_quotes(command[0]) + ", expected the absolute path of a program first");
+  }
+
   void check_policy(const std::string& path, const PolicyConfig& policy) {
     check_target(path + ".to", policy.to);
-    if (policy.cron && policy.every)
-      report(path + ".cron", "found beside 'every', expected only one of them");
-    if (policy.calendar && (policy.every || policy.cron))
-      report(path + ".calendar", std::string("found beside ") +
-                                     (policy.every ? "'every'" : "'cron'") +
-                                     ", expected only one of them");
+    check_schedule(path, policy);
     if (policy.every && *policy.every > Duration(0) && policy.jitter > *policy.every)
       report(path + ".jitter",
              "found " + format_duration(policy.jitter) +
@@ -116,9 +148,8 @@ class Validator {
     if (hook->http) check_http(path + ".http", *hook->http);
     if (given(path + ".command") == given(path + ".http"))
       report(path, "expected one of 'command' and 'http'");
-    else if (!hook->command.empty() && !hook->command[0].starts_with('/'))
-      report(path + ".command", "found " + in_quotes(hook->command[0]) +
-                                    ", expected the absolute path of a program first");
+    else
+      check_program(path + ".command", hook->command);
   }
 
   void check_http(const std::string& path, const HttpTarget& target) {
@@ -161,14 +192,40 @@ class Validator {
 
 }  // namespace
 
+namespace {
+
+// Cron lines and calendars are read in the zone that stands beside them.
+template <class Scheduled>
+void read_in_zone(Scheduled& what) {
+  for (auto* calendar : {&what.cron, &what.calendar}) {
+    // One that was refused has no text.
+    if (!*calendar || (*calendar)->times.text.empty()) continue;
+    if (auto read = parse_calendar((*calendar)->times.text, what.timezone.name()))
+      *calendar = *std::move(read);
+  }
+}
+
+// Where points come from, unless it is said: empty where that is not clear.
+std::string usual_store(const Config& config) {
+  if (config.store) return config.site;
+  std::string only;
+  for (const auto& [name, peer] : config.peers) {
+    if (peer.url.empty()) continue;
+    if (!only.empty()) return {};
+    only = name;
+  }
+  return only;
+}
+
+}  // namespace
+
 void fill_derived(Config& config) {
-  for (auto& [name, policy] : config.policies)
-    for (auto* calendar : {&policy.cron, &policy.calendar}) {
-      // One that was refused has no text.
-      if (!*calendar || (*calendar)->times.text.empty()) continue;
-      if (auto read = parse_calendar((*calendar)->times.text, policy.timezone.name()))
-        *calendar = *std::move(read);
-    }
+  for (auto& [name, policy] : config.policies) read_in_zone(policy);
+  for (auto& [name, drill] : config.drills) {
+    read_in_zone(drill);
+    if (drill.from.empty()) drill.from = usual_store(config);
+    if (drill.scratch.empty()) drill.scratch = config.state / "drills" / "scratch";
+  }
   if (!config.store) return;
   StoreConfig& store = *config.store;
   if (store.catalog.empty()) store.catalog = config.state / "catalog";

@@ -192,7 +192,6 @@ ShapePtr<bool> boolean() {
     return std::nullopt;
   };
   spec.write = [](const bool& value) { return std::string(value ? "true" : "false"); };
-  spec.empty = [](const bool& value) { return !value; };
   return std::make_shared<Scalar<bool>>(std::move(spec));
 }
 
@@ -286,6 +285,16 @@ ShapePtr<std::string> asset_glob() {
   return text_shape("asset glob",
                     "assets such as rbd/<pool>/<image>, rbd/<pool>/vm-* or s3/<bucket>",
                     pattern_schema("^(rbd/[^/]+/[^/]+(/[^/]+)?|s3/[^/]+)$"), check_asset_glob);
+}
+
+ShapePtr<std::string> point_rule() {
+  return text_shape("newest, random, or a time", "newest, random, a time or a span such as -7d",
+                    text_schema(), [](std::string_view text) -> Status {
+                      if (text == "newest" || text == "random") return {};
+                      TM_TRY([[maybe_unused]] const Timestamp time,
+                             parse_time(text, Clock::system().now()));
+                      return {};
+                    });
 }
 
 ShapePtr<std::string> site_asset_glob() {

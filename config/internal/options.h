@@ -8,6 +8,10 @@ namespace tidemark::config {
 
 const Shape<Config>& options();
 
+// Sections of it that stand in other files, or in several places.
+ShapePtr<ObjectiveConfig> objective_section();
+ShapePtr<DrillConfig> drill_section();
+
 // Fills in the defaults that follow from other options.
 void fill_derived(Config& config);
 // Adds what is wrong between options that are each right by themselves.

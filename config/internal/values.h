@@ -35,6 +35,8 @@ ShapePtr<std::vector<BandwidthWindow>> windows();
 ShapePtr<std::string> argument();
 ShapePtr<std::string> asset_glob();
 ShapePtr<std::string> site_asset_glob();
+// "newest", "random", or a time as parse_time() has it.
+ShapePtr<std::string> point_rule();
 
 // One of a few words. `refused` maps words that are understood but not supported to the reason.
 template <class E>

@@ -22,7 +22,7 @@ TEST(Errors, UnknownKeyIsNamedWithTheNearestKnownOne) {
   EXPECT_EQ(
       problems_of("site: a\npolices: {}\n"),
       "t.yaml:2:1: polices: unknown key, expected one of site, tls, listen, state, log, ceph, "
-      "s3, store, peers, concurrency, snapshots, events, policies, standby (did you mean "
+      "s3, store, peers, concurrency, snapshots, events, policies, standby, drills (did you mean "
       "'policies'?)");
   EXPECT_EQ(problems_of("site: a\npeers:\n  osaka:\n    ulr: https://x\n"),
             "t.yaml:4:5: peers.osaka.ulr: unknown key, expected one of url, key_file, "
@@ -31,15 +31,14 @@ TEST(Errors, UnknownKeyIsNamedWithTheNearestKnownOne) {
 }
 
 TEST(Errors, AHookIsACommandOrARequest) {
-  for (const std::string hook : {"{ timeout: 3s }",
-                                 "{ command: [ /bin/true ], http: { url: http://a } }"})
+  for (const std::string hook :
+       {"{ timeout: 3s }", "{ command: [ /bin/true ], http: { url: http://a } }"})
     EXPECT_THAT(problems_of(with_policy("hooks: { before: " + hook + " }")),
                 HasSubstr("hooks.before: expected one of 'command' and 'http'"));
   EXPECT_THAT(problems_of("site: a\nevents: { webhook: { ca_file: x } }\n"),
               HasSubstr("events.webhook: expected one of 'url' and 'url_file'"));
-  EXPECT_THAT(
-      problems_of("site: a\nevents: { webhook: { url: http://a, token_file: x } }\n"),
-      HasSubstr("needs https"));
+  EXPECT_THAT(problems_of("site: a\nevents: { webhook: { url: http://a, token_file: x } }\n"),
+              HasSubstr("needs https"));
 }
 
 TEST(Errors, AQuotaIsOfTheStoreHere) {
@@ -226,12 +225,37 @@ TEST(Errors, StoreAndStateDoNotShareADirectory) {
       "t.yaml:3:39: store.backend.path: is the directory of 'state', expected one of its own");
 }
 
+TEST(Errors, ADrillNeedsAPoolAStoreAndOneSchedule) {
+  const std::string store = "site: a\nstore: { backend: { type: file, path: /x } }\n";
+  EXPECT_THAT(problems_of(store + "drills: { d: { assets: [ \"b:rbd/p/i\" ] } }\n"),
+              HasSubstr("drills.d.pool: missing: images are made"));
+  EXPECT_EQ(problems_of(store + "drills: { d: { assets: [ \"b:s3/p\" ] } }\n"), "accepted");
+  EXPECT_EQ(problems_of(store + "drills: { d: { assets: [ \"b:rbd/p/i\" ], method: file } }\n"),
+            "accepted");
+  EXPECT_THAT(problems_of("site: a\ndrills: { d: { assets: [ \"b:s3/p\" ] } }\n"),
+              HasSubstr("drills.d: expected 'from', as there is no store here"));
+  EXPECT_THAT(
+      problems_of(store +
+                  "drills: { d: { assets: [ \"b:s3/p\" ], every: 1d, cron: \"0 0 * * *\" } }"),
+      HasSubstr("drills.d.cron: found beside 'every'"));
+  EXPECT_THAT(
+      problems_of(store + "drills: { d: { assets: [ \"b:rbd/p/i\" ], pool: p, method: standby } }"),
+      HasSubstr("no standby images are kept here"));
+  EXPECT_THAT(
+      problems_of(store +
+                  "drills: { d: { assets: [ \"b:s3/p\" ], checks: { command: [ probe ] } } }"),
+      HasSubstr("drills.d.checks.command: found 'probe', expected the absolute path"));
+  EXPECT_THAT(problems_of(store + "drills: { d: { assets: [ \"b:s3/p\" ], from: c } }"),
+              HasSubstr("drills.d.from: found 'c', expected one of 'peers' or this site"));
+}
+
 TEST(Errors, SeveralAreReportedTogetherInTheOrderOfTheFile) {
   EXPECT_EQ(
       problems_of("stat: /x\nsite: a:b\nlog: { level: loud, format: xml }\n"
                   "policies:\n  p: { every: soon }\n"),
       "t.yaml:1:1: stat: unknown key, expected one of site, tls, listen, state, log, ceph, s3, "
-      "store, peers, concurrency, snapshots, events, policies, standby (did you mean 'state'?)\n"
+      "store, peers, concurrency, snapshots, events, policies, standby, drills (did you mean "
+      "'state'?)\n"
       "t.yaml:2:7: site: found 'a:b', expected the name of a site: a site's name cannot hold "
       "':'\n"
       "t.yaml:3:15: log.level: found 'loud', expected one of debug, info, warn, error, off\n"

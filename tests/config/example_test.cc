@@ -102,13 +102,31 @@ TEST(Example, DecodesPolicies) {
 
 TEST(Example, WarnsOnceForEachThingThatIsNotActedUpon) {
   const auto warnings = config_warnings(example());
-  const auto about = [&](const std::string& what) {
-    return std::count_if(warnings.begin(), warnings.end(),
-                         [&](const std::string& w) { return w.starts_with(what + " "); });
-  };
-  for (const char* what : {"policies.hourly.objective.rto"})
-    EXPECT_EQ(about(what), 1) << what;
-  EXPECT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(warnings.empty()) << warnings[0];
+  Config without_drills = example();
+  without_drills.drills.clear();
+  const auto warned = config_warnings(without_drills);
+  ASSERT_EQ(warned.size(), 1U);
+  EXPECT_TRUE(warned[0].starts_with("policies.hourly.objective.rto ")) << warned[0];
+}
+
+TEST(Example, DecodesDrills) {
+  const DrillConfig drill = example().drills.at("monthly");
+  EXPECT_EQ(drill.assets, (std::vector<std::string>{"osaka:rbd/rbd/vol-*", "osaka:s3/photos"}));
+  EXPECT_EQ(drill.point, "random");
+  EXPECT_EQ(drill.from, "tokyo") << "this site's own store, unless it is said";
+  EXPECT_EQ(drill.method, DrillConfig::Method::restore);
+  EXPECT_EQ(drill.pool, "drill");
+  EXPECT_EQ(drill.scratch, "/var/lib/tidemark/drills/scratch");
+  EXPECT_TRUE(drill.checks.content && drill.checks.fsck);
+  EXPECT_EQ(drill.checks.mount, (std::vector<std::string>{"/usr/local/bin/probe", "--deep"}));
+  EXPECT_EQ(drill.checks.sample, 100U);
+  EXPECT_EQ(drill.limits, (DrillLimitsConfig{2, 2048 * kGiB, hours(6), 0.2}));
+  EXPECT_EQ(drill.objective.rto, minutes(30));
+  ASSERT_TRUE(drill.calendar);
+  EXPECT_EQ(drill.calendar->zone.name(), "Europe/Berlin");
+  EXPECT_TRUE(drill.covers("osaka", "rbd/rbd/vol-db"));
+  EXPECT_FALSE(drill.covers("tokyo", "rbd/rbd/vol-db"));
 }
 
 TEST(Warnings, NothingIsSaidOfWhatIsActedUpon) {

@@ -175,6 +175,43 @@ std::vector<Case> store_cases() {
   };
 }
 
+std::vector<Case> drill_cases() {
+  const std::string drill =
+      "site: a\nstore: { backend: { type: file, path: /x } }\n"
+      "drills: { d: { assets: [ \"a:s3/b\" ], ";
+  const std::string checks = drill + "checks: { ", limits = drill + "limits: { ";
+  const std::vector<std::string> truths = {"true", "false"}, no_truths = {"yes", "1", "~"};
+  const std::vector<std::string> programs = {"[ /bin/true ]", "[ /bin/a, \"b c\" ]", "[]"};
+  const std::vector<std::string> no_programs = {"true", "[ true ]", "~", "[ [] ]"};
+  return {
+      {"drills.d.point",
+       drill + "point: ",
+       " } }",
+       {"newest", "random", "-7d", "2026-11-01", "2026-11-01T00:00:00Z"},
+       {"oldest", "7d", "\"\"", "~"}},
+      {"drills.d.set", drill + "set: ", " } }", truths, no_truths},
+      {"drills.d.method",
+       drill + "method: ",
+       " } }",
+       {"restore", "file", "serve", "instant"},
+       {"copy", "~", "\"\""}},
+      {"drills.d.scratch", drill + "scratch: ", " } }", kGoodPaths, kBadPaths},
+      {"drills.d.pool", drill + "pool: ", " } }", kGoodNames, kBadNames},
+      {"drills.d.checks.content", checks + "content: ", " } } }", truths, no_truths},
+      {"drills.d.checks.fsck", checks + "fsck: ", " } } }", truths, no_truths},
+      {"drills.d.checks.mount", checks + "mount: ", " } } }", programs, no_programs},
+      {"drills.d.checks.command", checks + "command: ", " } } }", programs, no_programs},
+      {"drills.d.checks.sample", checks + "sample: ", " } } }", {"0", "100"}, {"-1", "all"}},
+      {"drills.d.checks.timeout", checks + "timeout: ", " } } }", kGoodDurations, kBadDurations},
+      {"drills.d.limits.parallel", limits + "parallel: ", " } } }", {"1", "16"}, {"0", "17"}},
+      {"drills.d.limits.size", limits + "size: ", " } } }", {"1MiB", "2TiB"}, {"0", "1KiB"}},
+      {"drills.d.limits.time", limits + "time: ", " } } }", {"1s", "30d"}, {"0s", "31d"}},
+      {"drills.d.limits.keep_free", limits + "keep_free: ", " } } }", {"0%", "25%"}, {"0.1", "~"}},
+      {"drills.d.every", drill + "every: ", " } }", {"1m", "7d"}, {"0s", "59s", "367d"}},
+      {"drills.d.overdue_after", drill + "overdue_after: ", " } }", {"1m", "35d"}, {"0s", "soon"}},
+  };
+}
+
 std::vector<Case> policy_cases() {
   std::vector<Case> cases = {
       {"policies.p.assets",
@@ -273,9 +310,8 @@ std::vector<Case> hook_cases() {
        {"a", "ftp://a", "http://", "http://u:p@a", "http://a:0", "\"http://a/b c\"", "~"}},
       {"events.webhook.url_file", "site: a\nevents: { webhook: { url_file: ", " } }", kGoodSecrets,
        kBadSecrets},
-      {"events.webhook.token_file",
-       "site: a\nevents: { webhook: { url: https://a, token_file: ", " } }", kGoodSecrets,
-       kBadSecrets},
+      {"events.webhook.token_file", "site: a\nevents: { webhook: { url: https://a, token_file: ",
+       " } }", kGoodSecrets, kBadSecrets},
       {"events.webhook.ca_file", "site: a\nevents: { webhook: { url: https://a, ca_file: ", " } }",
        kGoodPaths, kBadPaths},
       {"events.store_used",
@@ -315,7 +351,7 @@ std::vector<Case> hook_cases() {
 
 std::vector<Case> all_cases() {
   auto out = site_cases();
-  for (auto& more : {store_cases(), policy_cases(), hook_cases()})
+  for (auto& more : {store_cases(), drill_cases(), policy_cases(), hook_cases()})
     out.insert(out.end(), more.begin(), more.end());
   return out;
 }
