@@ -243,8 +243,24 @@ Result<PointRow> StoreService::adopt_record(const PointId& id) {
   row.record_hash = sha256(bytes);
   TM_TRY(const auto closed, check_complete(row.point.record.root));
   TM_DO(catalog_->commit_point(row, closed, SessionId::from(id.view())));
-  usage_.add(row.point.record.site, row.point.stored_bytes);
+  note_commit(row);
   return row;
+}
+
+void StoreService::note_commit(const PointRow& point) {
+  usage_.add(point.point.record.site, point.point.stored_bytes);
+  {
+    const std::lock_guard lock(commits_mutex_);
+    ++commits_;
+  }
+  commits_changed_.notify_all();
+}
+
+std::uint64_t StoreService::wait_for_commit(std::uint64_t seen, std::chrono::microseconds limit,
+                                            std::stop_token stop) {
+  std::unique_lock lock(commits_mutex_);
+  commits_changed_.wait_for(lock, stop, limit, [&] { return commits_ != seen; });
+  return commits_;
 }
 
 Status StoreService::settle() {
@@ -549,7 +565,7 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   watch_clock_of(record);
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
   if (recorded) {
-    usage_.add(record.site, row.stored_bytes);
+    note_commit(point);
     return point;
   }
   // Where the batch was refused, nothing of it was written, and the next point will take the

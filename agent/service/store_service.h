@@ -13,12 +13,15 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -65,6 +68,10 @@ class StoreService final : public PointStore {
   Status put_pack(const UploadSession& session, const PackId& id, ByteView bytes) override;
   Result<PointRow> commit(const UploadSession& session, ByteView record) override;
   Status abandon(const UploadSession& session) override;
+  // Returns once points were committed since the call that gave `seen` (0 before the first one), or
+  // after `limit`, or at the stop. What it gives is to be passed next time.
+  std::uint64_t wait_for_commit(std::uint64_t seen, std::chrono::microseconds limit,
+                                std::stop_token stop);
   Result<PointRow> find(const PointQuery& query) override;
   Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) override;
   Status each_latest_point(const std::function<Status(const PointRow&)>& each) override {
@@ -178,6 +185,8 @@ class StoreService final : public PointStore {
   static PackRow row_of(const PackId& id, ByteView bytes, std::size_t entries);
   Status write_pack(const PackId& id, ByteView bytes);
   Result<PointRow> adopt_record(const PointId& id);
+  // To be called when a point is in the catalog.
+  void note_commit(const PointRow& point);
   // Finds out what became of `unsettled_`: finishes its commit, or takes the record back where its
   // session has ended. REQUIRES: commit_mutex_.
   Status settle();
@@ -193,6 +202,9 @@ class StoreService final : public PointStore {
   // that is known. Guarded by commit_mutex_.
   std::optional<PointId> unsettled_;
   std::atomic<bool> broken_{false};
+  std::mutex commits_mutex_;
+  std::condition_variable_any commits_changed_;
+  std::uint64_t commits_ = 0;  // since the start; guarded by commits_mutex_
   mutable std::mutex rules_mutex_;
   StoreRules rules_;  // guarded by rules_mutex_
   SiteUsage usage_;   // changed under commit_mutex_ only

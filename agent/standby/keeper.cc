@@ -13,7 +13,11 @@
 namespace tidemark {
 namespace {
 
-constexpr std::chrono::milliseconds kLookStep{1000};
+// A new point is looked at when it comes; this is for all else, as a changed configuration.
+constexpr Duration kLookStep = std::chrono::seconds(1);
+// Looking goes over the newest points of all assets. Where many come one after the other it takes a
+// tenth of the time at most.
+constexpr int kPauseFactor = 9;
 constexpr Duration kTryAgain = std::chrono::seconds(10);
 constexpr std::size_t kWorkers = 4;
 
@@ -31,10 +35,16 @@ void StandbyKeeper::run() {
   std::vector<std::jthread> workers;
   for (std::size_t i = 0; i < kWorkers; ++i) workers.emplace_back([this] { work(); });
   const std::stop_callback wake(stop_, [this] { changed_.notify_all(); });
+  std::uint64_t commits = 0;
   while (!stop_.stop_requested()) {
+    const Duration began = clock_.uptime();
     look();
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, stop_, kLookStep, [] { return false; });
+    const Duration pause = std::min<Duration>(kPauseFactor * (clock_.uptime() - began), kLookStep);
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, stop_, pause, [] { return false; });
+    }
+    commits = store_.wait_for_commit(commits, kLookStep - pause, stop_);
   }
 }
 
