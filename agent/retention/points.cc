@@ -26,6 +26,10 @@ std::optional<KeepConfig> rule_of(const PointRecord& record) {
   return *rule;
 }
 
+bool is_discarded(const PointRecord& record) {
+  return record.labels.contains(std::string(kDiscardedLabel));
+}
+
 std::vector<PlannedPoint> plan_retention(std::vector<PointRow> rows, const StoreRules& rules,
                                          Timestamp now) {
   std::erase_if(rows, [](const PointRow& row) { return row.deleted.has_value(); });

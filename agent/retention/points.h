@@ -32,6 +32,9 @@ std::optional<Timestamp> store_lock_of(const StoreRules& rules, const CommittedP
 // read: it is kept for ever then.
 std::optional<KeepConfig> rule_of(const PointRecord& record);
 
+// Of what a site had when its asset came back: there to be read, but nobody's newest point.
+bool is_discarded(const PointRecord& record);
+
 struct PlannedPoint {
   PointRow row;
   KeepDecision decision;

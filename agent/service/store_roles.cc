@@ -1,5 +1,7 @@
 // What of the store's service keeps where assets are in use.
 
+#include <tuple>
+
 #include "agent/service/store_service.h"
 #include "base/log.h"
 
@@ -44,6 +46,20 @@ Result<AssetRole> StoreService::role_of(std::string_view site, std::string_view 
         .with_hint(known->first +
                    " in the store is damaged; `tidemark standby promote` writes it anew");
   return *known->second;
+}
+
+Result<std::optional<PointRow>> StoreService::find_kept(const PointQuery& query) {
+  std::optional<PointRow> found;
+  const auto place = [&](const PointRow& row) {
+    return std::tuple(!is_discarded(row.point.record), query.newest ? 0 : row.point.record.time.us,
+                      row.point.sequence);
+  };
+  TM_DO(catalog_->each_point(query.site, query.asset, [&](const PointRow& row) -> Status {
+    const bool meant = query.newest || row.point.record.time <= *query.as_of;
+    if (meant && (!found || place(row) > place(*found))) found = row;
+    return {};
+  }));
+  return found;
 }
 
 Status StoreService::set_role(const AssetRole& role) {

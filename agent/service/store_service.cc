@@ -577,11 +577,17 @@ Status StoreService::abandon(const UploadSession& upload) {
 Result<PointRow> StoreService::find(const PointQuery& query) {
   if (query.newest) {
     TM_TRY(auto newest, catalog_->find_newest_point(query.site, query.asset));
+    if (newest && is_discarded(newest->point.record)) {
+      TM_TRY(newest, find_kept(query));
+    }
     if (newest) return *std::move(newest);
     return Error(ErrorCode::not_found, "no point of " + query.site + ":" + query.asset);
   }
   if (query.as_of) {
     TM_TRY(auto row, catalog_->find_point_as_of(query.site, query.asset, *query.as_of));
+    if (row && is_discarded(row->point.record)) {
+      TM_TRY(row, find_kept(query));
+    }
     if (row) return *std::move(row);
     return Error(ErrorCode::not_found,
                  "no point of " + query.site + ":" + query.asset + " at that time");

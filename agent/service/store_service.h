@@ -161,6 +161,9 @@ class StoreService final : public PointStore {
   // REQUIRES: commit_mutex_.
   Status count_usage();
   Status read_roles();
+  // The point that a query for the newest, or as of a time, means where the catalog's answer was
+  // discarded: that one only where there is no other.
+  Result<std::optional<PointRow>> find_kept(const PointQuery& query);
   // `refused` where another site than `holder` holds the asset.
   Status check_holder(std::string_view holder, std::string_view site, std::string_view asset);
   // Begins a session where `let_in` lets it. `held`: not by the asset's own site, or not as usual;

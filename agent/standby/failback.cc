@@ -94,7 +94,7 @@ Result<FailbackPlan> Failback::plan() {
                    "' there takes a last point and hands it over");
   TM_TRY(const auto rows, access->store->points(config_.site, asset));
   for (const PointRow& row : rows)
-    if (const auto label = row.point.record.labels.find(kDiscardedLabel);
+    if (const auto label = row.point.record.labels.find(std::string(kDiscardedLabel));
         label != row.point.record.labels.end() && label->second == token_text(plan.role))
       plan.discarded = row.point.record.id;
   TM_TRY(const auto cluster, runner_.cluster());
@@ -164,7 +164,7 @@ Result<FailbackReport> Failback::run() {
     if (plan.image_here && !plan.discarded && (!plan.common || plan.changed_here_bytes > 0)) {
       BackupJob job = job_;
       job.discarded = plan.role.token;
-      job.labels[kDiscardedLabel] = token_text(plan.role);
+      job.labels[std::string(kDiscardedLabel)] = token_text(plan.role);
       TM_TRY(const BackupReport kept, runner_.run(job, nullptr, false));
       report.discarded = kept.point;
       log::warn("what {} had of its own is kept as point {}", job_.asset.text(),

@@ -60,7 +60,7 @@ void StandbyKeeper::look() {
     return;
   }
   for (auto& [key, what] : wanted)
-    if (what.second.point.record.labels.contains(kDiscardedLabel)) {
+    if (is_discarded(what.second.point.record)) {
       auto newest = newest_of(key.first, key.second);
       if (newest) what.second = *std::move(newest);
     }
@@ -256,21 +256,12 @@ std::vector<StandbyStatus> StandbyKeeper::list() const {
   return out;
 }
 
-// What a site had to itself when its asset came back is no state that anybody goes on from.
 Result<PointRow> StandbyKeeper::newest_of(const std::string& site, const std::string& asset) {
   PointQuery query;
   query.site = site;
   query.asset = asset;
   query.newest = true;
-  TM_TRY(PointRow newest, store_.find(query));
-  if (!newest.point.record.labels.contains(kDiscardedLabel)) return newest;
-  TM_TRY(auto rows, store_.points(site, asset));
-  std::erase_if(rows, [](const PointRow& row) {
-    return row.deleted || row.point.record.labels.contains(kDiscardedLabel);
-  });
-  if (rows.empty()) return newest;
-  return *std::ranges::max_element(rows, {},
-                                   [](const PointRow& row) { return row.point.sequence; });
+  return store_.find(query);
 }
 
 Result<PointRow> StandbyKeeper::chosen(const SiteAsset& asset, const std::string& point) {

@@ -25,6 +25,16 @@ class RolesTest : public ::testing::Test {
     role.holder = holder;
     return service().set_role(role);
   }
+  // What the site had when its asset came back.
+  PointRow add_discarded(std::uint64_t token) {
+    const auto session = must(service().begin_discarded("tokyo", kAsset, {}, token));
+    const Content content = make_content(store_.keys(), 10, ++seed_);
+    must(send(service(), session, content));
+    PointRecord record = store_.record(session, "tokyo", kAsset, content.root);
+    record.labels[std::string(kDiscardedLabel)] = std::to_string(token);
+    record.time = store_.clock().now();
+    return must(service().commit(session, store_.sealed(std::move(record))));
+  }
   std::optional<ErrorCode> begin(const std::string& site = "tokyo") {
     return code_of(service().begin(site, kAsset, {}));
   }
@@ -45,8 +55,8 @@ TEST_F(RolesTest, TheSiteThatWasLostBeginsNothingAndFinishesNothing) {
   const UploadSession open = must(service().begin("tokyo", kAsset, {}));
   must(send(service(), open, content));
   must(hand_to("osaka", 1));
-  const auto commit = service().commit(
-      open, store_.sealed(store_.record(open, "tokyo", kAsset, content.root)));
+  const auto commit =
+      service().commit(open, store_.sealed(store_.record(open, "tokyo", kAsset, content.root)));
   EXPECT_EQ(code_of(commit), ErrorCode::refused);
   EXPECT_THAT(commit.error().message(), HasSubstr("in use at site osaka"));
   EXPECT_EQ(begin(), ErrorCode::refused);
@@ -75,8 +85,7 @@ TEST_F(RolesTest, TheHolderGoesOnWithTheAssetsLine) {
   must(hand_to("osaka", 1));
   EXPECT_EQ(code_of(service().begin_as("kyoto", "tokyo", kAsset, {})), ErrorCode::refused);
   const Content content = make_content(store_.keys(), 10, 5);
-  const auto session =
-      must(service().begin_as("osaka", "tokyo", kAsset, before.point.record.id));
+  const auto session = must(service().begin_as("osaka", "tokyo", kAsset, before.point.record.id));
   must(send(service(), session, content));
   PointRecord record = store_.record(session, "tokyo", kAsset, content.root);
   record.parent = before.point.record.id;
@@ -97,6 +106,27 @@ TEST_F(RolesTest, WhatWasHandedOverIsTakenBackByItsOwnSite) {
   EXPECT_EQ(role.holder, "tokyo");
   EXPECT_EQ(role.token, 3U);
   add();
+}
+
+// `restore latest`, the next backup's base, what a standby follows: all ask for the newest.
+TEST_F(RolesTest, WhatWasDiscardedIsNobodysNewestPoint) {
+  const PointRow handed_over = add();
+  must(hand_to("", 2));
+  store_.clock().advance(std::chrono::hours(1));
+  const PointRow discarded = add_discarded(2);
+  const auto bare = must(BareStore::open(store_.backend()));
+  for (PointStore* const store : std::initializer_list<PointStore*>{&service(), bare.get()}) {
+    const auto meant = [&](const PointQuery& query) {
+      return must(store->find(query)).point.record.id;
+    };
+    EXPECT_EQ(meant(newest_of("tokyo", kAsset)), handed_over.point.record.id);
+    EXPECT_EQ(meant(as_of("tokyo", kAsset, store_.clock().now())), handed_over.point.record.id);
+    EXPECT_EQ(meant(by_id(discarded.point.record.id.hex())), discarded.point.record.id);
+  }
+  must(service().remove(handed_over.point.record.id));
+  EXPECT_EQ(must(service().find(newest_of("tokyo", kAsset))).point.record.id,
+            discarded.point.record.id)
+      << "better than none";
 }
 
 TEST_F(RolesTest, ARoleThatCannotBeReadLetsNobodyIn) {
