@@ -53,6 +53,8 @@ enum class KeepReason : std::uint8_t {
   locked,
   locked_by_store,
   future,
+  role,
+  role_unknown,
   no_rule,
   newest,
   newest_complete,

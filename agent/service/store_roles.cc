@@ -48,6 +48,11 @@ Result<AssetRole> StoreService::role_of(std::string_view site, std::string_view 
   return *known->second;
 }
 
+bool StoreService::needed_by_role(const PointRow& row) {
+  const auto role = role_of(row.point.record.site, row.point.record.asset);
+  return !role || is_needed_by(*role, row.point.record.id);
+}
+
 Result<std::optional<PointRow>> StoreService::find_kept(const PointQuery& query) {
   std::optional<PointRow> found;
   const auto place = [&](const PointRow& row) {

@@ -662,6 +662,10 @@ Status StoreService::remove(const PointId& id) {
   if (row->pinned)
     return Error(ErrorCode::refused, "the point is pinned")
         .with_hint("tidemark points unpin " + id.hex().substr(0, 12));
+  if (needed_by_role(*row))
+    return Error(ErrorCode::refused,
+                 "the asset is in use at another site, or was handed over there, as this point")
+        .with_hint("it can go once the asset is back: 'tidemark standby failback'");
   const Timestamp now = clock_.now();
   TM_DO(catalog_->set_deleted(id, now, now));
   return backend_->replace(point_mark_name(id, PointMark::deleted), timestamp_bytes(now));

@@ -161,6 +161,8 @@ class StoreService final : public PointStore {
   // REQUIRES: commit_mutex_.
   Status count_usage();
   Status read_roles();
+  // Also where the role of the point's asset cannot be read.
+  bool needed_by_role(const PointRow& row);
   // The point that a query for the newest, or as of a time, means where the catalog's answer was
   // discarded: that one only where there is no other.
   Result<std::optional<PointRow>> find_kept(const PointQuery& query);

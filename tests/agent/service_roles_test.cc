@@ -7,7 +7,10 @@
 namespace tidemark::test {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 constexpr const char* kAsset = "rbd/rbd/vm-1";
 
@@ -17,8 +20,28 @@ class RolesTest : public ::testing::Test {
   PointRow add(const std::string& asset = kAsset) {
     return store_.add_point("tokyo", asset, make_content(store_.keys(), 10, ++seed_));
   }
-  Status hand_to(const std::string& holder, std::uint64_t token) {
+  // Under a rule that keeps one.
+  PointRow add_kept() {
+    const auto session = must(service().begin("tokyo", kAsset, {}));
+    PointRecord record = store_.record(session, "tokyo", kAsset, {});
+    record.labels[std::string(kKeepLabel)] = "last=1";
+    store_.clock().advance(std::chrono::hours(1));
+    return must(service().commit(session, store_.sealed(std::move(record))));
+  }
+  // What retention would drop.
+  std::vector<PointId> going() {
+    std::vector<PointId> out;
+    const auto role_of = [this](const std::string& site, const std::string& asset) {
+      return service().role_of(site, asset);
+    };
+    for (const PlannedPoint& point :
+         plan_retention(must(service().points("", "")), {}, store_.clock().now(), role_of))
+      if (!point.decision.keep()) out.push_back(point.row.point.record.id);
+    return out;
+  }
+  Status hand_to(const std::string& holder, std::uint64_t token, const PointId& point = {}) {
     AssetRole role;
+    role.point = point;
     role.site = "tokyo";
     role.asset = kAsset;
     role.token = token;
@@ -26,12 +49,14 @@ class RolesTest : public ::testing::Test {
     return service().set_role(role);
   }
   // What the site had when its asset came back.
-  PointRow add_discarded(std::uint64_t token) {
+  PointRow add_discarded(std::uint64_t token, bool keep_last = false) {
     const auto session = must(service().begin_discarded("tokyo", kAsset, {}, token));
     const Content content = make_content(store_.keys(), 10, ++seed_);
     must(send(service(), session, content));
     PointRecord record = store_.record(session, "tokyo", kAsset, content.root);
     record.labels[std::string(kDiscardedLabel)] = std::to_string(token);
+    if (keep_last) record.labels[std::string(kKeepLabel)] = "last=1";
+    store_.clock().advance(std::chrono::hours(1));
     record.time = store_.clock().now();
     return must(service().commit(session, store_.sealed(std::move(record))));
   }
@@ -112,7 +137,6 @@ TEST_F(RolesTest, WhatWasHandedOverIsTakenBackByItsOwnSite) {
 TEST_F(RolesTest, WhatWasDiscardedIsNobodysNewestPoint) {
   const PointRow handed_over = add();
   must(hand_to("", 2));
-  store_.clock().advance(std::chrono::hours(1));
   const PointRow discarded = add_discarded(2);
   const auto bare = must(BareStore::open(store_.backend()));
   for (PointStore* const store : std::initializer_list<PointStore*>{&service(), bare.get()}) {
@@ -127,6 +151,45 @@ TEST_F(RolesTest, WhatWasDiscardedIsNobodysNewestPoint) {
   EXPECT_EQ(must(service().find(newest_of("tokyo", kAsset))).point.record.id,
             discarded.point.record.id)
       << "better than none";
+}
+
+// A failback that is interrupted for days, under a rule that keeps one point.
+TEST_F(RolesTest, ThePointOfARoleStaysUntilTheAssetIsBack) {
+  const PointRow first = add_kept(), handed_over = add_kept();
+  must(hand_to("", 2, handed_over.point.record.id));
+  const PointRow discarded = add_discarded(2, true);
+  EXPECT_THAT(going(), ElementsAre(first.point.record.id));
+  EXPECT_EQ(code_of(service().remove(handed_over.point.record.id)), ErrorCode::refused);
+  must(service().take_back("tokyo", kAsset));
+  EXPECT_THAT(going(), ElementsAre(first.point.record.id)) << "it is the newest";
+  add_kept();
+  EXPECT_THAT(going(), UnorderedElementsAre(first.point.record.id, handed_over.point.record.id,
+                                            discarded.point.record.id));
+  must(service().remove(handed_over.point.record.id));
+}
+
+TEST_F(RolesTest, NorDoesThePointGoThatWasDeletedBeforeItWasPromotedAt) {
+  const PointRow point = add(), other = add();
+  must(service().remove(point.point.record.id));
+  must(service().remove(other.point.record.id));
+  add();
+  must(hand_to("osaka", 1, point.point.record.id));
+  CollectRequest request;
+  request.grace = std::chrono::microseconds(0);
+  store_.clock().advance(std::chrono::minutes(1));
+  EXPECT_EQ(must(service().collect(request)).points_dropped, 1U);
+  EXPECT_FALSE(service().find(by_id(other.point.record.id.hex())));
+  must(service().find(by_id(point.point.record.id.hex())));
+}
+
+TEST_F(RolesTest, WhereTheRoleCannotBeReadNoPointOfTheAssetGoes) {
+  const PointRow first = add_kept();
+  add_kept();
+  EXPECT_THAT(going(), ElementsAre(first.point.record.id));
+  must(service().backend().replace(role_blob_name("tokyo", kAsset), as_bytes("nonsense")));
+  store_.reopen();
+  EXPECT_THAT(going(), IsEmpty());
+  EXPECT_EQ(code_of(service().remove(first.point.record.id)), ErrorCode::refused);
 }
 
 TEST_F(RolesTest, ARoleThatCannotBeReadLetsNobodyIn) {
