@@ -248,6 +248,7 @@ Result<PointRow> StoreService::adopt_record(const PointId& id) {
 }
 
 Status StoreService::settle() {
+  settle_roles();
   if (!unsettled_) return {};
   const PointId id = *unsettled_;
   const auto size = backend_->size(point_blob_name(id));

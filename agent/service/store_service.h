@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <thread>
@@ -96,7 +97,14 @@ class StoreService final : public PointStore {
                                  std::string_view asset, const PointId& parent);
   // Makes it durable. From then on no other site than the holder may begin a point of the asset or
   // finish one that it has begun. `refused` where the token is not higher than the one known.
+  // A write whose answer was lost counts by what is there; while that cannot be read, nobody sends
+  // points of the asset, and role_of() is `unavailable`.
   Status set_role(const AssetRole& role);
+  // The same at the point that `choose` gives, and no point of the asset is committed between the
+  // two. The role as it is now is returned.
+  Result<AssetRole> set_role_at(AssetRole role, const std::function<Result<PointRow>()>& choose);
+  // As role_of(), and finds out first what became of a write whose answer was lost.
+  Result<AssetRole> settled_role_of(std::string_view site, std::string_view asset);
 
   // Marks a pack as damaged, on the backend and in the catalog: what it holds counts as absent,
   // also after a rebuild and without a catalog, until the pack is sent again. Idempotent.
@@ -161,6 +169,11 @@ class StoreService final : public PointStore {
   // REQUIRES: commit_mutex_.
   Status count_usage();
   Status read_roles();
+  Status read_role(const std::string& name);
+  // Best effort: those that cannot be read stay unsettled. REQUIRES: commit_mutex_.
+  void settle_roles();
+  // REQUIRES: commit_mutex_.
+  Status write_role(const AssetRole& role);
   // Also where the role of the point's asset cannot be read.
   bool needed_by_role(const PointRow& row);
   // The point that a query for the newest, or as of a time, means where the catalog's answer was
@@ -205,6 +218,9 @@ class StoreService final : public PointStore {
   // By the name of the blob; nothing: it cannot be read. Guarded by roles_mutex_, and changed
   // under commit_mutex_.
   std::map<std::string, std::optional<AssetRole>, std::less<>> roles_;
+  // Names of blobs whose last write may be there or not. Guarded by roles_mutex_, and changed under
+  // commit_mutex_.
+  std::set<std::string, std::less<>> unsettled_roles_;
   // Sessions that were begun as `held`. Guarded by roles_mutex_.
   std::unordered_set<SessionId, IdHash> holder_sessions_;
 

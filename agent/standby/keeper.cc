@@ -158,7 +158,7 @@ Status StandbyKeeper::open_image(Member& member, const StandbyStatus& status) {
 }
 
 Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus& status) {
-  TM_TRY(const AssetRole role, store_.role_of(status.site, status.asset));
+  TM_TRY(const AssetRole role, store_.settled_role_of(status.site, status.asset));
   const bool ours = is_ours(role);
   TM_DO(open_image(member, status));
   StandbyImage& image = *member.image;
@@ -288,10 +288,12 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
           .with_hint("'tidemark standby list' shows what is");
     image = found->second.name.text();
   }
-  TM_TRY(PointRow target, chosen(asset, point));
-  const auto known = store_.role_of(asset.site, text);
+  const auto known = store_.settled_role_of(asset.site, text);
+  if (!known && known.error().code() != ErrorCode::corruption) return known.error();
   if (known && is_ours(*known)) {
-    if (point.empty() || known->point == target.point.record.id) return {};
+    if (point.empty()) return {};
+    TM_TRY(const PointRow target, chosen(asset, point));
+    if (known->point == target.point.record.id) return {};
     return Error(ErrorCode::refused,
                  text + " was promoted at point " + known->point.hex().substr(0, 12) + " already")
         .with_hint("restore the other point with 'tidemark restore --in-place'");
@@ -301,16 +303,10 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
   role.asset = text;
   role.holder = site;
   role.image = image;
-  role.token = known ? known->token : 0;
-  // A point may be committed until the role is known: the newest one is the newest after that.
-  while (true) {
-    role.point = target.point.record.id;
-    role.since = clock_.now();
-    ++role.token;
-    TM_DO(store_.set_role(role));
-    TM_TRY(target, chosen(asset, point));
-    if (target.point.record.id == role.point) break;
-  }
+  role.since = clock_.now();
+  // Of one that cannot be read the token is not known: no count of changes comes near the time.
+  role.token = 1 + (known ? known->token : static_cast<std::uint64_t>(role.since.us / 1'000'000));
+  TM_TRY(role, store_.set_role_at(role, [&] { return chosen(asset, point); }));
   log::warn("{}:{} is in use here from now on, at point {} (token {})", asset.site, text,
             role.point.hex(), role.token);
   const std::lock_guard lock(mutex_);
@@ -322,7 +318,7 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
 
 Status StandbyKeeper::demote(const SiteAsset& asset) {
   const std::string text = asset.asset.text();
-  TM_TRY(const AssetRole role, store_.role_of(asset.site, text));
+  TM_TRY(const AssetRole role, store_.settled_role_of(asset.site, text));
   if (role.holder.empty()) return {};  // it was
   if (!is_ours(role))
     return Error(ErrorCode::refused, text + " of site " + asset.site + " is not in use here");

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/agent/collect_support.h"
 
 namespace tidemark::test {
@@ -13,6 +15,8 @@ using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 constexpr const char* kAsset = "rbd/rbd/vm-1";
+
+bool is_role(std::string_view name) { return name.starts_with("roles/"); }
 
 class RolesTest : public ::testing::Test {
  protected:
@@ -103,6 +107,53 @@ TEST_F(RolesTest, OnlyAHigherTokenChangesIt) {
   EXPECT_EQ(code_of(hand_to("kyoto", 1)), ErrorCode::refused);
   EXPECT_EQ(must(service().role_of("tokyo", kAsset)).holder, "osaka");
   must(hand_to("kyoto", 3));
+}
+
+// Else a promotion that was told to have failed would come to pass at some later start.
+TEST_F(RolesTest, AWriteWhoseAnswerWasLostCountsByWhatIsThere) {
+  store_.faults().add({.op = BackendOp::replace, .when = is_role, .kind = FaultKind::lost_answer});
+  must(hand_to("osaka", 1));
+  EXPECT_EQ(begin(), ErrorCode::refused);
+  store_.faults().add({.op = BackendOp::replace, .when = is_role});
+  EXPECT_EQ(code_of(hand_to("", 2)), ErrorCode::unavailable);
+  EXPECT_EQ(must(service().role_of("tokyo", kAsset)).token, 1U);
+  must(hand_to("", 2));
+}
+
+TEST_F(RolesTest, WhileItIsNotKnownWhatIsThereNobodyIsLetIn) {
+  store_.faults().add({.op = BackendOp::replace, .when = is_role, .kind = FaultKind::lost_answer});
+  store_.faults().add({.op = BackendOp::read, .calls = 3, .when = is_role});
+  EXPECT_EQ(code_of(hand_to("osaka", 1)), ErrorCode::unavailable);
+  EXPECT_EQ(code_of(service().role_of("tokyo", kAsset)), ErrorCode::unavailable);
+  EXPECT_EQ(begin(), ErrorCode::unavailable);
+  add("rbd/rbd/another");
+  EXPECT_EQ(begin(), ErrorCode::refused) << "osaka has it";
+  EXPECT_EQ(must(service().settled_role_of("tokyo", kAsset)).holder, "osaka");
+  EXPECT_EQ(code_of(hand_to("kyoto", 1)), ErrorCode::refused);
+}
+
+TEST_F(RolesTest, NoPointIsCommittedBetweenTheChoiceAndTheRole) {
+  add();
+  const Content content = make_content(store_.keys(), 10, 98);
+  const UploadSession open = must(service().begin("tokyo", kAsset, {}));
+  must(send(service(), open, content));
+  const Bytes record = store_.sealed(store_.record(open, "tokyo", kAsset, content.root));
+  std::optional<ErrorCode> committed;
+  std::thread late;
+  AssetRole role;
+  role.site = "tokyo";
+  role.asset = kAsset;
+  role.token = 1;
+  role.holder = "osaka";
+  role = must(service().set_role_at(role, [&]() -> Result<PointRow> {
+    late = std::thread([&] { committed = code_of(service().commit(open, record)); });
+    // It is let wait, which nothing shows.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    return service().find(newest_of("tokyo", kAsset));
+  }));
+  late.join();
+  EXPECT_EQ(committed, ErrorCode::refused);
+  EXPECT_EQ(must(service().find(newest_of("tokyo", kAsset))).point.record.id, role.point);
 }
 
 TEST_F(RolesTest, TheHolderGoesOnWithTheAssetsLine) {
