@@ -1,6 +1,6 @@
 """Tidemark beside others, on the same data in the same run: volumes beside rbd export-diff, restic and
-borg, buckets beside rclone, a point that is served beside its restore. Every round measures each
-contender once, in another order; the table shows medians."""
+borg, buckets beside rclone, a point that is served beside its restore, a standby beside rbd-mirror. Every
+round measures each contender once, in another order; the table shows medians."""
 
 import argparse
 import json
@@ -21,12 +21,14 @@ import gateway  # noqa: E402
 import rados  # noqa: E402
 import rbd  # noqa: E402
 import serve  # noqa: E402
+import standby  # noqa: E402
 import volumes  # noqa: E402
 from cluster import LabError  # noqa: E402
 from measure import Failed, Figures, Table  # noqa: E402
 from site_pair import CommandFailed  # noqa: E402
 
-BENCHES = {"volumes": volumes.Volumes, "buckets": buckets.Buckets, "serve": serve.Serve}
+BENCHES = {"volumes": volumes.Volumes, "buckets": buckets.Buckets, "serve": serve.Serve,
+           "standby": standby.Standby}
 ERRORS = (Failed, CommandFailed, LabError, gateway.Wrong, subprocess.CalledProcessError, rbd.Error, rados.Error,
           botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 
@@ -41,7 +43,7 @@ def machine():
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="volumes|buckets|serve",
+    parser.add_argument("what", nargs="*", metavar="volumes|buckets|serve|standby",
                         help="all without a word")
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)

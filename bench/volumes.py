@@ -87,7 +87,8 @@ class Volumes(SitesBench):
         super().close()
 
     def open_io(self, cluster):
-        connection = rados.Rados(conffile=cluster.conf)
+        # Writes to a cluster that is full, or lost its OSD, would wait for ever.
+        connection = rados.Rados(conffile=cluster.conf, conf={"rados_osd_op_timeout": "120"})
         connection.connect()
         self.connections.append(connection)
         return connection.open_ioctx("rbd")

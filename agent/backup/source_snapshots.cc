@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/crypto.h"
 #include "base/log.h"
 
 namespace tidemark {
@@ -61,6 +62,20 @@ void remove_our_snapshots(RbdImage& image, const StoreId& store,
       log::warn("{}@{}: not removed: {}", image.name().text(), snapshot.info.name,
                 removed.error().message());
   }
+}
+
+Result<std::unique_ptr<TemporarySnapshot>> TemporarySnapshot::take(RbdImage& image,
+                                                                   const StoreId& store) {
+  std::unique_ptr<TemporarySnapshot> taken(new TemporarySnapshot(image));
+  taken->name_ = source_snapshot_name(store, random_id<PointId>());
+  TM_TRY(taken->id_, image.create_snapshot(taken->name_));
+  return taken;
+}
+
+TemporarySnapshot::~TemporarySnapshot() {
+  if (id_ == 0) return;
+  const auto removed = image_.remove_snapshot(id_, name_);
+  if (!removed) log::warn("{}@{}: {}", image_.name().text(), name_, removed.error().message());
 }
 
 }  // namespace tidemark

@@ -3,7 +3,7 @@
 // image alone: a backup needs no state of the source's.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,5 +29,23 @@ std::size_t count_our_snapshots(const std::vector<SnapshotInfo>& snapshots);
 // snapshot too many costs space, a failed backup costs more.
 void remove_our_snapshots(RbdImage& image, const StoreId& store,
                           const std::vector<std::uint64_t>& keep);
+
+// A snapshot for the time of a call, so that what is compared does not move. Named like those of an
+// interrupted backup: a leftover is removed by the next one.
+class TemporarySnapshot {
+ public:
+  // REQUIRES: `image` is opened at the head, read-write, and outlives it.
+  static Result<std::unique_ptr<TemporarySnapshot>> take(RbdImage& image, const StoreId& store);
+  ~TemporarySnapshot();
+  TemporarySnapshot(const TemporarySnapshot&) = delete;
+  TemporarySnapshot& operator=(const TemporarySnapshot&) = delete;
+  std::uint64_t id() const { return id_; }
+
+ private:
+  explicit TemporarySnapshot(RbdImage& image) : image_(image) {}
+  RbdImage& image_;
+  std::string name_;
+  std::uint64_t id_ = 0;
+};
 
 }  // namespace tidemark

@@ -5,10 +5,10 @@
 #include <random>
 #include <set>
 
+#include "agent/backup/point_snapshots.h"
 #include "agent/backup/source_snapshots.h"
 #include "agent/read/blob_reader.h"
 #include "agent/read/volume_reader.h"
-#include "agent/standby/mark.h"
 #include "base/log.h"
 
 namespace tidemark {
@@ -101,35 +101,15 @@ Result<Base> VolumeBackup::find_base(const StoreId& store) {
   return base;
 }
 
-// A snapshot that equals an older point of the asset, wherever the newest one was taken: that of a
-// backup of this image, or of when it followed the asset's points.
+// From a snapshot that equals an older point of the asset, wherever the newest one was taken.
 Result<Base> VolumeBackup::find_older_base(const StoreId& store) {
-  std::vector<std::pair<SnapshotInfo, PointId>> candidates;
-  for (const StandbySnapshot& one : standby_snapshots(snapshots_))
-    candidates.emplace_back(one.info, one.point);
-  for (const SourceSnapshot& one : our_snapshots(snapshots_, store))
-    if (one.info.user) candidates.emplace_back(one.info, one.point);
-  std::ranges::sort(candidates, std::greater(), [](const auto& one) { return one.first.id; });
-  for (const auto& [snapshot, point] : candidates) {
-    PointQuery query;
-    query.id_prefix = point.hex();
-    auto row = store_.find(query);
-    if (!row && row.error().code() == ErrorCode::not_found) continue;
-    if (!row) return std::move(row).error();
-    const PointRecord& record = row->point.record;
-    const auto meta = read_volume_meta(record, keys_);
-    if (record.site != options_.site || record.asset != asset_ ||
-        record.region_bytes != kRegionBytes || !meta)
-      continue;
-    const bool captured = meta->image.id == info_.id && meta->cluster_fsid == cluster_->fsid() &&
-                          meta->snapshot_id == snapshot.id;
-    if (!captured && snapshot.name != standby_snapshot_name(point)) continue;
-    Base base;
-    base.parent = *std::move(row);
-    base.snapshot = snapshot;
-    return base;
-  }
-  return Base();
+  const PointSnapshotSearch search{store_, keys_, store, options_.site, asset_};
+  TM_TRY(auto found, newest_point_snapshot(search, *cluster_, info_, snapshots_));
+  Base base;
+  if (!found) return base;
+  base.parent = std::move(found->point);
+  base.snapshot = std::move(found->info);
+  return base;
 }
 
 Result<BackupReport> VolumeBackup::run() {

@@ -40,7 +40,10 @@ Result<std::vector<PlannedPoint>> make_plan(Command& command, StoreAccess& acces
     TM_TRY(const Config* const config, command.config());
     if (config->store) rules = store_rules(*config);
   }
-  return plan_retention(std::move(rows), rules, command.clock.now());
+  const auto role_of = [&](const std::string& site, const std::string& asset) {
+    return access.store->role_of(site, asset);
+  };
+  return plan_retention(std::move(rows), rules, command.clock.now(), role_of);
 }
 
 Result<int> plan(Command& command, const Arguments& arguments) {

@@ -40,30 +40,6 @@ std::uint64_t run_bytes(const RegionWork& work) {
   return sum;
 }
 
-// A snapshot for the time of a call, so that what is compared does not move. Named like those of an
-// interrupted backup: a leftover is removed by the next one.
-class TemporarySnapshot {
- public:
-  static Result<std::unique_ptr<TemporarySnapshot>> take(RbdImage& image, const StoreId& store) {
-    std::unique_ptr<TemporarySnapshot> taken(new TemporarySnapshot(image));
-    taken->name_ = source_snapshot_name(store, random_id<PointId>());
-    TM_TRY(taken->id_, image.create_snapshot(taken->name_));
-    return taken;
-  }
-  ~TemporarySnapshot() {
-    if (id_ == 0) return;
-    const auto removed = image_.remove_snapshot(id_, name_);
-    if (!removed) log::warn("{}@{}: {}", image_.name().text(), name_, removed.error().message());
-  }
-  std::uint64_t id() const { return id_; }
-
- private:
-  explicit TemporarySnapshot(RbdImage& image) : image_(image) {}
-  RbdImage& image_;
-  std::string name_;
-  std::uint64_t id_ = 0;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<VolumeRestore>> VolumeRestore::open(PointStore& store, const StoreKeys& keys,

@@ -152,6 +152,10 @@ std::string text_of(const KeepDecision::Reason& why) {
       return "locked until " + format_time(why.time) + " by this store's rule for " + why.site;
     case KeepReason::future:
       return "received in the future, by a clock that was set back since";
+    case KeepReason::role:
+      return "what is in use at another site, or was handed over there, began as this point";
+    case KeepReason::role_unknown:
+      return "where the asset is in use cannot be told";
     case KeepReason::no_rule:
       return "without a rule every point is kept";
     case KeepReason::newest:

@@ -53,6 +53,8 @@ enum class KeepReason : std::uint8_t {
   locked,
   locked_by_store,
   future,
+  role,
+  role_unknown,
   no_rule,
   newest,
   newest_complete,
@@ -101,5 +103,8 @@ Result<KeepConfig> parse_keep(std::string_view text);
 // Labels of points, set by the source.
 inline constexpr std::string_view kKeepLabel = "keep", kPolicyLabel = "policy",
                                   kInPartLabel = "keys_unsettled";
+// What a site had when its asset came back from another one, before that was rolled over; its value
+// is the token of the role. No state that anybody goes on from (is_discarded() in points.h).
+inline constexpr std::string_view kDiscardedLabel = "tidemark.discarded";
 
 }  // namespace tidemark

@@ -113,17 +113,20 @@ Result<PointRow> BareStore::find(const PointQuery& query) {
                                             " is damaged: it may be the one that is meant")
         .with_hint("choose a point by its id: tidemark points, then --point");
   const PointRow* found = nullptr;
+  // What was discarded is meant only where there is no other.
+  const auto place = [&](const PointRow& row) {
+    return std::tuple(!is_discarded(row.point.record), query.newest ? 0 : row.point.record.time.us,
+                      row.point.sequence);
+  };
   std::string prefix = query.id_prefix;
   for (char& c : prefix)
     if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
   for (const PointRow& row : points_) {
     const PointRecord& record = row.point.record;
-    if (query.newest) {
-      const bool asked = record.site == query.site && record.asset == query.asset;
-      if (asked && (found == nullptr || row.point.sequence > found->point.sequence)) found = &row;
-    } else if (query.as_of) {
-      if (record.site == query.site && record.asset == query.asset && record.time <= *query.as_of)
-        found = &row;
+    if (query.newest || query.as_of) {
+      const bool asked = record.site == query.site && record.asset == query.asset &&
+                         (query.newest || record.time <= *query.as_of);
+      if (asked && (found == nullptr || place(row) > place(*found))) found = &row;
     } else if (record.id.hex().starts_with(prefix)) {
       if (found != nullptr)
         return Error(ErrorCode::invalid_argument, "several points begin with " + query.id_prefix);

@@ -37,7 +37,8 @@ struct UploadSession {
   std::uint64_t fence = 0;
 };
 
-// Which point is meant: exactly one way of saying it is used.
+// Which point is meant: exactly one way of saying it is used. One that was discarded
+// (agent/retention/keep.h) is the newest, or as of a time, only where there is no other.
 struct PointQuery {
   std::string site, asset;         // with newest and as_of: whose asset; empty otherwise
   bool newest = false;             // the last one that the store took in

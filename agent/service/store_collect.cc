@@ -89,9 +89,9 @@ Result<std::uint64_t> StoreService::drop_points(std::span<const PointRow> points
     if (!row || !row->deleted) continue;
     // It may have been deleted before the store had a rule that locks it.
     const auto locked = lock_of(*row);
-    const bool stays = row->pinned || parents.contains(point.point.record.id) ||
-                       row->point.sequence == last->point.sequence ||
-                       (locked && clock_.now() < *locked);
+    const bool stays =
+        row->pinned || needed_by_role(*row) || parents.contains(point.point.record.id) ||
+        row->point.sequence == last->point.sequence || (locked && clock_.now() < *locked);
     if (!stays) going.push_back(*std::move(row));
   }
   if (going.empty()) return std::uint64_t{0};

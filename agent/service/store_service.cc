@@ -243,11 +243,28 @@ Result<PointRow> StoreService::adopt_record(const PointId& id) {
   row.record_hash = sha256(bytes);
   TM_TRY(const auto closed, check_complete(row.point.record.root));
   TM_DO(catalog_->commit_point(row, closed, SessionId::from(id.view())));
-  usage_.add(row.point.record.site, row.point.stored_bytes);
+  note_commit(row);
   return row;
 }
 
+void StoreService::note_commit(const PointRow& point) {
+  usage_.add(point.point.record.site, point.point.stored_bytes);
+  {
+    const std::lock_guard lock(commits_mutex_);
+    ++commits_;
+  }
+  commits_changed_.notify_all();
+}
+
+std::uint64_t StoreService::wait_for_commit(std::uint64_t seen, std::chrono::microseconds limit,
+                                            std::stop_token stop) {
+  std::unique_lock lock(commits_mutex_);
+  commits_changed_.wait_for(lock, stop, limit, [&] { return commits_ != seen; });
+  return commits_;
+}
+
 Status StoreService::settle() {
+  settle_roles();
   if (!unsettled_) return {};
   const PointId id = *unsettled_;
   const auto size = backend_->size(point_blob_name(id));
@@ -549,7 +566,7 @@ Result<PointRow> StoreService::commit(const UploadSession& upload, ByteView byte
   watch_clock_of(record);
   const auto recorded = catalog_->commit_point(point, closed, upload.id);
   if (recorded) {
-    usage_.add(record.site, row.stored_bytes);
+    note_commit(point);
     return point;
   }
   // Where the batch was refused, nothing of it was written, and the next point will take the
@@ -577,11 +594,17 @@ Status StoreService::abandon(const UploadSession& upload) {
 Result<PointRow> StoreService::find(const PointQuery& query) {
   if (query.newest) {
     TM_TRY(auto newest, catalog_->find_newest_point(query.site, query.asset));
+    if (newest && is_discarded(newest->point.record)) {
+      TM_TRY(newest, find_kept(query));
+    }
     if (newest) return *std::move(newest);
     return Error(ErrorCode::not_found, "no point of " + query.site + ":" + query.asset);
   }
   if (query.as_of) {
     TM_TRY(auto row, catalog_->find_point_as_of(query.site, query.asset, *query.as_of));
+    if (row && is_discarded(row->point.record)) {
+      TM_TRY(row, find_kept(query));
+    }
     if (row) return *std::move(row);
     return Error(ErrorCode::not_found,
                  "no point of " + query.site + ":" + query.asset + " at that time");
@@ -656,6 +679,10 @@ Status StoreService::remove(const PointId& id) {
   if (row->pinned)
     return Error(ErrorCode::refused, "the point is pinned")
         .with_hint("tidemark points unpin " + id.hex().substr(0, 12));
+  if (needed_by_role(*row))
+    return Error(ErrorCode::refused,
+                 "the asset is in use at another site, or was handed over there, as this point")
+        .with_hint("it can go once the asset is back: 'tidemark standby failback'");
   const Timestamp now = clock_.now();
   TM_DO(catalog_->set_deleted(id, now, now));
   return backend_->replace(point_mark_name(id, PointMark::deleted), timestamp_bytes(now));

@@ -13,12 +13,16 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -65,6 +69,10 @@ class StoreService final : public PointStore {
   Status put_pack(const UploadSession& session, const PackId& id, ByteView bytes) override;
   Result<PointRow> commit(const UploadSession& session, ByteView record) override;
   Status abandon(const UploadSession& session) override;
+  // Returns once points were committed since the call that gave `seen` (0 before the first one), or
+  // after `limit`, or at the stop. What it gives is to be passed next time.
+  std::uint64_t wait_for_commit(std::uint64_t seen, std::chrono::microseconds limit,
+                                std::stop_token stop);
   Result<PointRow> find(const PointQuery& query) override;
   Result<std::vector<PointRow>> points(std::string_view site, std::string_view asset) override;
   Status each_latest_point(const std::function<Status(const PointRow&)>& each) override {
@@ -96,7 +104,14 @@ class StoreService final : public PointStore {
                                  std::string_view asset, const PointId& parent);
   // Makes it durable. From then on no other site than the holder may begin a point of the asset or
   // finish one that it has begun. `refused` where the token is not higher than the one known.
+  // A write whose answer was lost counts by what is there; while that cannot be read, nobody sends
+  // points of the asset, and role_of() is `unavailable`.
   Status set_role(const AssetRole& role);
+  // The same at the point that `choose` gives, and no point of the asset is committed between the
+  // two. The role as it is now is returned.
+  Result<AssetRole> set_role_at(AssetRole role, const std::function<Result<PointRow>()>& choose);
+  // As role_of(), and finds out first what became of a write whose answer was lost.
+  Result<AssetRole> settled_role_of(std::string_view site, std::string_view asset);
 
   // Marks a pack as damaged, on the backend and in the catalog: what it holds counts as absent,
   // also after a rebuild and without a catalog, until the pack is sent again. Idempotent.
@@ -161,6 +176,16 @@ class StoreService final : public PointStore {
   // REQUIRES: commit_mutex_.
   Status count_usage();
   Status read_roles();
+  Status read_role(const std::string& name);
+  // Best effort: those that cannot be read stay unsettled. REQUIRES: commit_mutex_.
+  void settle_roles();
+  // REQUIRES: commit_mutex_.
+  Status write_role(const AssetRole& role);
+  // Also where the role of the point's asset cannot be read.
+  bool needed_by_role(const PointRow& row);
+  // The point that a query for the newest, or as of a time, means where the catalog's answer was
+  // discarded: that one only where there is no other.
+  Result<std::optional<PointRow>> find_kept(const PointQuery& query);
   // `refused` where another site than `holder` holds the asset.
   Status check_holder(std::string_view holder, std::string_view site, std::string_view asset);
   // Begins a session where `let_in` lets it. `held`: not by the asset's own site, or not as usual;
@@ -178,6 +203,8 @@ class StoreService final : public PointStore {
   static PackRow row_of(const PackId& id, ByteView bytes, std::size_t entries);
   Status write_pack(const PackId& id, ByteView bytes);
   Result<PointRow> adopt_record(const PointId& id);
+  // To be called when a point is in the catalog.
+  void note_commit(const PointRow& point);
   // Finds out what became of `unsettled_`: finishes its commit, or takes the record back where its
   // session has ended. REQUIRES: commit_mutex_.
   Status settle();
@@ -193,6 +220,9 @@ class StoreService final : public PointStore {
   // that is known. Guarded by commit_mutex_.
   std::optional<PointId> unsettled_;
   std::atomic<bool> broken_{false};
+  std::mutex commits_mutex_;
+  std::condition_variable_any commits_changed_;
+  std::uint64_t commits_ = 0;  // since the start; guarded by commits_mutex_
   mutable std::mutex rules_mutex_;
   StoreRules rules_;  // guarded by rules_mutex_
   SiteUsage usage_;   // changed under commit_mutex_ only
@@ -200,6 +230,9 @@ class StoreService final : public PointStore {
   // By the name of the blob; nothing: it cannot be read. Guarded by roles_mutex_, and changed
   // under commit_mutex_.
   std::map<std::string, std::optional<AssetRole>, std::less<>> roles_;
+  // Names of blobs whose last write may be there or not. Guarded by roles_mutex_, and changed under
+  // commit_mutex_.
+  std::set<std::string, std::less<>> unsettled_roles_;
   // Sessions that were begun as `held`. Guarded by roles_mutex_.
   std::unordered_set<SessionId, IdHash> holder_sessions_;
 

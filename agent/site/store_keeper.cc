@@ -182,7 +182,11 @@ Status StoreKeeper::apply_retention() {
     const std::lock_guard lock(mutex_);
     found_.logical_bytes = logical;
   }
-  const auto planned = plan_retention(std::move(rows), store_rules(*config_()), clock_.now());
+  const auto role_of = [this](const std::string& site, const std::string& asset) {
+    return service_->role_of(site, asset);
+  };
+  const auto planned =
+      plan_retention(std::move(rows), store_rules(*config_()), clock_.now(), role_of);
   for (const PlannedPoint& point : planned) {
     if (point.decision.keep() || stop_.stop_requested()) continue;
     const PointRecord& record = point.row.point.record;

@@ -1,80 +1,32 @@
 #include "agent/standby/failback.h"
 
-#include <algorithm>
-
-#include "agent/backup/source_snapshots.h"
+#include "agent/backup/point_snapshots.h"
 #include "agent/site/asset_lock.h"
 #include "agent/standby/mark.h"
 #include "base/log.h"
-#include "snapshot/rbd/changes.h"
 
 namespace tidemark {
 namespace {
 
 std::string token_text(const AssetRole& role) { return std::to_string(role.token); }
 
-// How many bytes of the image may differ from its snapshot `base`.
-Result<std::uint64_t> changed_since(const std::shared_ptr<CephCluster>& cluster, RbdImage& image,
-                                    std::uint64_t base, const StoreId& store,
-                                    const std::stop_token& stop) {
-  // Named like those of an interrupted backup: the next one removes a leftover.
-  const std::string name = source_snapshot_name(store, random_id<PointId>());
-  TM_TRY(const std::uint64_t id, image.create_snapshot(name));
-  const auto count = [&]() -> Result<std::uint64_t> {
-    TM_TRY(const auto now, RbdImage::open_snapshot(cluster, image.name(), id));
-    TM_TRY(const auto then, RbdImage::open_snapshot(cluster, image.name(), base));
-    std::uint64_t bytes = 0;
-    if (now->size() != then->size()) bytes += 1;
-    TM_TRY(const auto stats, list_changes(
-                                 *now, then.get(), {},
-                                 [&](const RegionChange& change) -> Status {
-                                   for (const ChangedExtent& extent : change.extents)
-                                     bytes += extent.size;
-                                   return {};
-                                 },
-                                 stop));
-    static_cast<void>(stats);
-    return bytes;
-  };
-  auto bytes = count();
-  const auto removed = image.remove_snapshot(id, name);
-  if (!removed) log::warn("{}@{}: {}", image.name().text(), name, removed.error().message());
-  return bytes;
-}
-
 }  // namespace
 
-// Snapshots that equal points: those that backups left, and the mark of an earlier run.
 Status Failback::find_common(FailbackPlan& plan, RbdImage& image) {
   TM_TRY(StoreAccess* const access, store());
   TM_TRY(const auto cluster, runner_.cluster());
   TM_TRY(const StoreKeys* const keys, access->need_keys());
   TM_TRY(const auto all, image.snapshots());
   TM_TRY(const ImageInfo info, image.info());
-  std::vector<std::pair<std::uint64_t, PointId>> candidates;
-  for (const StandbySnapshot& one : standby_snapshots(all))
-    candidates.emplace_back(one.info.id, one.point);
-  for (const SourceSnapshot& one : our_snapshots(all, access->descriptor.id)) {
-    PointQuery query;
-    query.id_prefix = one.point.hex();
-    const auto row = access->store->find(query);
-    const auto meta =
-        row ? read_volume_meta(row->point.record, *keys) : Result<VolumeMeta>(row.error());
-    if (meta && meta->image.id == info.id && meta->cluster_fsid == cluster->fsid() &&
-        meta->snapshot_id == one.info.id)
-      candidates.emplace_back(one.info.id, one.point);
-  }
-  std::ranges::sort(candidates, std::greater());
-  for (const auto& [snapshot, point] : candidates) {
-    PointQuery query;
-    query.id_prefix = point.hex();
-    if (!access->store->find(query)) continue;
-    plan.common = point;
-    TM_TRY(plan.changed_here_bytes,
-           changed_since(cluster, image, snapshot, access->descriptor.id, stop_));
-    return {};
-  }
+  const std::string asset = job_.asset.text();
+  const PointSnapshotSearch search{*access->store, *keys, access->descriptor.id, config_.site,
+                                   asset};
+  TM_TRY(const auto common, newest_point_snapshot(search, *cluster, info, all));
   plan.changed_here_bytes = image.size();
+  if (!common) return {};
+  plan.common = common->point.point.record.id;
+  TM_TRY(plan.changed_here_bytes,
+         changed_since(cluster, image, common->info.id, access->descriptor.id, stop_));
   return {};
 }
 
@@ -94,7 +46,7 @@ Result<FailbackPlan> Failback::plan() {
                    "' there takes a last point and hands it over");
   TM_TRY(const auto rows, access->store->points(config_.site, asset));
   for (const PointRow& row : rows)
-    if (const auto label = row.point.record.labels.find(kDiscardedLabel);
+    if (const auto label = row.point.record.labels.find(std::string(kDiscardedLabel));
         label != row.point.record.labels.end() && label->second == token_text(plan.role))
       plan.discarded = row.point.record.id;
   TM_TRY(const auto cluster, runner_.cluster());
@@ -164,7 +116,7 @@ Result<FailbackReport> Failback::run() {
     if (plan.image_here && !plan.discarded && (!plan.common || plan.changed_here_bytes > 0)) {
       BackupJob job = job_;
       job.discarded = plan.role.token;
-      job.labels[kDiscardedLabel] = token_text(plan.role);
+      job.labels[std::string(kDiscardedLabel)] = token_text(plan.role);
       TM_TRY(const BackupReport kept, runner_.run(job, nullptr, false));
       report.discarded = kept.point;
       log::warn("what {} had of its own is kept as point {}", job_.asset.text(),

@@ -18,14 +18,11 @@
 #include <string>
 
 #include "agent/restore/volume_restore.h"
+#include "agent/retention/keep.h"
 #include "agent/site/backup_run.h"
 #include "store/role.h"
 
 namespace tidemark {
-
-// On a point: what the site had when it came back, before that was rolled over. Its value is the
-// token of the role.
-inline constexpr const char* kDiscardedLabel = "tidemark.discarded";
 
 // What each side has that the other lacks.
 struct FailbackPlan {

@@ -13,7 +13,11 @@
 namespace tidemark {
 namespace {
 
-constexpr std::chrono::milliseconds kLookStep{1000};
+// A new point is looked at when it comes; this is for all else, as a changed configuration.
+constexpr Duration kLookStep = std::chrono::seconds(1);
+// Looking goes over the newest points of all assets. Where many come one after the other it takes a
+// tenth of the time at most.
+constexpr int kPauseFactor = 9;
 constexpr Duration kTryAgain = std::chrono::seconds(10);
 constexpr std::size_t kWorkers = 4;
 
@@ -31,10 +35,16 @@ void StandbyKeeper::run() {
   std::vector<std::jthread> workers;
   for (std::size_t i = 0; i < kWorkers; ++i) workers.emplace_back([this] { work(); });
   const std::stop_callback wake(stop_, [this] { changed_.notify_all(); });
+  std::uint64_t commits = 0;
   while (!stop_.stop_requested()) {
+    const Duration began = clock_.uptime();
     look();
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, stop_, kLookStep, [] { return false; });
+    const Duration pause = std::min<Duration>(kPauseFactor * (clock_.uptime() - began), kLookStep);
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, stop_, pause, [] { return false; });
+    }
+    commits = store_.wait_for_commit(commits, kLookStep - pause, stop_);
   }
 }
 
@@ -60,7 +70,7 @@ void StandbyKeeper::look() {
     return;
   }
   for (auto& [key, what] : wanted)
-    if (what.second.point.record.labels.contains(kDiscardedLabel)) {
+    if (is_discarded(what.second.point.record)) {
       auto newest = newest_of(key.first, key.second);
       if (newest) what.second = *std::move(newest);
     }
@@ -158,7 +168,7 @@ Status StandbyKeeper::open_image(Member& member, const StandbyStatus& status) {
 }
 
 Status StandbyKeeper::step(Member& member, const PointRow& newest, StandbyStatus& status) {
-  TM_TRY(const AssetRole role, store_.role_of(status.site, status.asset));
+  TM_TRY(const AssetRole role, store_.settled_role_of(status.site, status.asset));
   const bool ours = is_ours(role);
   TM_DO(open_image(member, status));
   StandbyImage& image = *member.image;
@@ -256,21 +266,12 @@ std::vector<StandbyStatus> StandbyKeeper::list() const {
   return out;
 }
 
-// What a site had to itself when its asset came back is no state that anybody goes on from.
 Result<PointRow> StandbyKeeper::newest_of(const std::string& site, const std::string& asset) {
   PointQuery query;
   query.site = site;
   query.asset = asset;
   query.newest = true;
-  TM_TRY(PointRow newest, store_.find(query));
-  if (!newest.point.record.labels.contains(kDiscardedLabel)) return newest;
-  TM_TRY(auto rows, store_.points(site, asset));
-  std::erase_if(rows, [](const PointRow& row) {
-    return row.deleted || row.point.record.labels.contains(kDiscardedLabel);
-  });
-  if (rows.empty()) return newest;
-  return *std::ranges::max_element(rows, {},
-                                   [](const PointRow& row) { return row.point.sequence; });
+  return store_.find(query);
 }
 
 Result<PointRow> StandbyKeeper::chosen(const SiteAsset& asset, const std::string& point) {
@@ -297,10 +298,12 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
           .with_hint("'tidemark standby list' shows what is");
     image = found->second.name.text();
   }
-  TM_TRY(PointRow target, chosen(asset, point));
-  const auto known = store_.role_of(asset.site, text);
+  const auto known = store_.settled_role_of(asset.site, text);
+  if (!known && known.error().code() != ErrorCode::corruption) return known.error();
   if (known && is_ours(*known)) {
-    if (point.empty() || known->point == target.point.record.id) return {};
+    if (point.empty()) return {};
+    TM_TRY(const PointRow target, chosen(asset, point));
+    if (known->point == target.point.record.id) return {};
     return Error(ErrorCode::refused,
                  text + " was promoted at point " + known->point.hex().substr(0, 12) + " already")
         .with_hint("restore the other point with 'tidemark restore --in-place'");
@@ -310,16 +313,10 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
   role.asset = text;
   role.holder = site;
   role.image = image;
-  role.token = known ? known->token : 0;
-  // A point may be committed until the role is known: the newest one is the newest after that.
-  while (true) {
-    role.point = target.point.record.id;
-    role.since = clock_.now();
-    ++role.token;
-    TM_DO(store_.set_role(role));
-    TM_TRY(target, chosen(asset, point));
-    if (target.point.record.id == role.point) break;
-  }
+  role.since = clock_.now();
+  // Of one that cannot be read the token is not known: no count of changes comes near the time.
+  role.token = 1 + (known ? known->token : static_cast<std::uint64_t>(role.since.us / 1'000'000));
+  TM_TRY(role, store_.set_role_at(role, [&] { return chosen(asset, point); }));
   log::warn("{}:{} is in use here from now on, at point {} (token {})", asset.site, text,
             role.point.hex(), role.token);
   const std::lock_guard lock(mutex_);
@@ -331,7 +328,7 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
 
 Status StandbyKeeper::demote(const SiteAsset& asset) {
   const std::string text = asset.asset.text();
-  TM_TRY(const AssetRole role, store_.role_of(asset.site, text));
+  TM_TRY(const AssetRole role, store_.settled_role_of(asset.site, text));
   if (role.holder.empty()) return {};  // it was
   if (!is_ours(role))
     return Error(ErrorCode::refused, text + " of site " + asset.site + " is not in use here");

@@ -81,22 +81,15 @@ Result<StandbyImage::Followed> StandbyImage::create(const PointRow& point) {
   TM_TRY(Followed followed, apply(point));
   followed.written_bytes += report.written_bytes;
   followed.fetched_bytes += report.fetched_bytes;
-  followed.created = true;
   return followed;
 }
 
-Result<std::optional<StandbyImage::Base>> StandbyImage::find_base() {
+Result<std::optional<PointSnapshot>> StandbyImage::find_base() {
   TM_TRY(const auto all, image_->snapshots());
-  const auto ours = standby_snapshots(all);
-  for (auto snapshot = ours.rbegin(); snapshot != ours.rend(); ++snapshot) {
-    PointQuery query;
-    query.id_prefix = snapshot->point.hex();
-    auto row = options_.store->find(query);
-    if (!row && row.error().code() != ErrorCode::not_found) return std::move(row).error();
-    if (row && row->point.record.site == options_.site && row->point.record.asset == options_.asset)
-      return std::optional(Base{*snapshot, *std::move(row)});
-  }
-  return std::optional<Base>();
+  TM_TRY(const ImageInfo info, image_->info());
+  const PointSnapshotSearch search{*options_.store, *options_.keys, options_.store_id,
+                                   options_.site, options_.asset};
+  return newest_point_snapshot(search, *options_.cluster, info, all);
 }
 
 Result<StandbyImage::Followed> StandbyImage::apply(const PointRow& point) {
@@ -115,7 +108,7 @@ Result<StandbyImage::Followed> StandbyImage::apply(const PointRow& point) {
   if (base) {
     const bool equal = untouched && at_ == base->point.point.record.id;
     TM_TRY(const auto advanced,
-           restore->advance(options_.cluster, image_, base->point, base->snapshot.info.id, equal));
+           restore->advance(options_.cluster, image_, base->point, base->info.id, equal));
     report = advanced.restored;
     followed.mended = advanced.changes_undone && !interrupted;
   } else {

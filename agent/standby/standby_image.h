@@ -6,10 +6,10 @@
 //                                     |      v               |
 //                                     +-- applying Q --------+
 //
-//   follow, absent:    image under a temporary name with its mark -> all of P -> snapshot of P ->
-//   name follow, following: mark "applying Q" -> writes, flushed -> snapshot of Q -> mark cleared
-//   -> old
-//                      snapshots go
+//   follow, absent:    image under a temporary name with its mark -> all of P -> snapshot of P
+//                      -> name
+//   follow, following: mark "applying Q" -> writes, flushed -> snapshot of Q -> mark cleared
+//                      -> old snapshots go
 //   release:           mark "primary", token -> the lock is let go
 //   hold, rejoin:      the lock is kept again; mark "standby", token -> following, from the newest
 //                      snapshot of a point that the store knows
@@ -24,6 +24,7 @@
 #include <optional>
 #include <stop_token>
 
+#include "agent/backup/point_snapshots.h"
 #include "agent/restore/volume_restore.h"
 #include "agent/service/point_store.h"
 #include "agent/standby/mark.h"
@@ -51,25 +52,22 @@ class StandbyImage {
   bool is_open() const { return opened_; }
   bool primary() const { return mark_ && mark_->primary; }
   std::uint64_t token() const { return mark_ ? mark_->token : 0; }
-  // The point that the image equals; nothing: none is known yet.
-  std::optional<PointId> at() const { return at_; }
 
   struct Followed {
     std::uint64_t written_bytes = 0, fetched_bytes = 0;
-    bool created = false;
     bool mended = false;  // somebody else had changed the image
   };
   // Makes the image equal to the point, which may be an older one. REQUIRES: is_open(), !primary().
   // After an error it has to be opened again.
   Result<Followed> follow(const PointRow& point);
-  // Releases the image for use. REQUIRES: is_open(), at(). Idempotent.
+  // Releases the image for use. REQUIRES: is_open(), and follow() succeeded since, or
+  // primary(). Idempotent.
   Status release(std::uint64_t token);
   // Keeps the lock of a primary image again, so that nobody writes to it any more. `refused` while
   // another client has it open. REQUIRES: is_open(), primary(). Idempotent.
   Status hold();
-  bool held() const { return image_ != nullptr; }
   // The image, which is held, was captured as that point: a snapshot says so, and those that
-  // backups left go. REQUIRES: held().
+  // backups left go. REQUIRES: hold() succeeded.
   Status captured_as(const PointId& point);
   // Makes a primary image one that follows again. What was written to it since its release and is
   // in no point is lost. REQUIRES: is_open(), primary().
@@ -80,12 +78,7 @@ class StandbyImage {
  private:
   Result<Followed> create(const PointRow& point);
   Result<Followed> apply(const PointRow& point);
-  // The newest snapshot of a point that the store knows.
-  struct Base {
-    StandbySnapshot snapshot;
-    PointRow point;
-  };
-  Result<std::optional<Base>> find_base();
+  Result<std::optional<PointSnapshot>> find_base();
   Status set_mark(StandbyMark mark);
   Status take_snapshot(RbdImage& image, const PointId& point);
   void remove_old_snapshots();
@@ -94,8 +87,8 @@ class StandbyImage {
   bool opened_ = false;
   std::shared_ptr<RbdImage> image_;  // null: there is none yet, or it is released
   std::optional<StandbyMark> mark_;
-  std::optional<PointId> at_;
-  bool untouched_ = false;  // the image equals at_, and its lock was kept since
+  std::optional<PointId> at_;  // the point that it equals; nothing: none is known yet
+  bool untouched_ = false;     // the image equals at_, and its lock was kept since
 };
 
 }  // namespace tidemark

@@ -65,6 +65,25 @@ class PointStoreThreadsTest : public ::testing::TestWithParam<Kind> {
   std::vector<PointRow> acknowledged_;  // guarded by mutex_
 };
 
+TEST_P(PointStoreThreadsTest, WhoWaitsForPointsIsWokenByACommit) {
+  constexpr std::chrono::seconds kLong{60};
+  StoreService& service = store_.service();
+  std::stop_source stop;
+  EXPECT_EQ(service.wait_for_commit(0, std::chrono::milliseconds(1), stop.get_token()), 0U);
+  std::uint64_t seen = 0;
+  std::thread waiting([&] { seen = service.wait_for_commit(0, kLong, stop.get_token()); });
+  back_up(reach_.as("tokyo"), "rbd/rbd/vm-1", 1);
+  waiting.join();
+  EXPECT_EQ(seen, 1U);
+  // One that came while nobody waited is not missed, and each is told once.
+  back_up(reach_.as("tokyo"), "rbd/rbd/vm-1", 2);
+  EXPECT_EQ(service.wait_for_commit(seen, kLong, stop.get_token()), 2U);
+  EXPECT_EQ(service.wait_for_commit(2, std::chrono::milliseconds(1), stop.get_token()), 2U);
+  std::thread stopped([&] { service.wait_for_commit(2, kLong, stop.get_token()); });
+  stop.request_stop();
+  stopped.join();
+}
+
 TEST_P(PointStoreThreadsTest, PointsAreOneChainWhoeverWritesThem) {
   constexpr int kWriters = 4;
   PointStore& tokyo = reach_.as("tokyo");

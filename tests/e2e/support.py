@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -122,6 +123,24 @@ class Case(unittest.TestCase):
             data = f.read()
         os.unlink(path)
         return data
+
+    def wait_for(self, what, condition, timeout=90):
+        """What `condition` gives, once that is true."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = condition()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                self.fail(f"{what}: not after {timeout} s\n" + "\n".join(map(self.end_of_log, (self.pair.tokyo, self.pair.osaka))))
+            time.sleep(0.2)
+
+    @staticmethod
+    def end_of_log(site):
+        if not os.path.exists(site.log_path):
+            return ""
+        with open(site.log_path, errors="replace") as log:
+            return f"--- {site.log_path}\n{log.read()[-4000:]}"
 
     def assert_same(self, got, want, what=""):
         """Equal bytes; says where the first difference is instead of printing megabytes."""

@@ -36,16 +36,6 @@ class Agent(Case):
     def points(self, name="vol"):
         return [point for point in self.osaka.json("points")["points"] if point["asset"] == f"rbd/rbd/{name}"]
 
-    def wait_for(self, what, condition, timeout=60):
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            found = condition()
-            if found:
-                return found
-            time.sleep(0.3)
-        with open(self.tokyo.log_path, errors="replace") as log:
-            self.fail(f"{what}: not after {timeout} s\n{log.read()[-3000:]}")
-
     def status(self, site=None):
         status = (site or self.tokyo).json("status", code=None)
         return status, {asset["asset"]: asset for asset in status["assets"]}

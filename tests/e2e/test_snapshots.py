@@ -24,14 +24,6 @@ class Snapshots(Case):
     def ours(self, name="vol"):
         return [snap for snap in self.snapshots(name) if snap.startswith("tidemark.")]
 
-    def wait_for(self, what, condition, timeout=60):
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                with open(self.tokyo.log_path, errors="replace") as log:
-                    self.fail(f"{what}: not after {timeout} s\n{log.read()[-3000:]}")
-            time.sleep(0.3)
-
     def add_option(self, text):
         self.tokyo.edit_config("policies:\n", f"{text}\npolicies:\n")
 

@@ -27,17 +27,6 @@ class Standby(Case):
         listed = json.loads(self.osaka.run("--json", "standby", "list", code=None).text)["standby"]
         return next((one for one in listed if one["asset"] == asset), None)
 
-    def wait_for(self, what, condition, timeout=90):
-        deadline = time.monotonic() + timeout
-        while True:
-            found = condition()
-            if found:
-                return found
-            if time.monotonic() > deadline:
-                with open(self.osaka.log_path, errors="replace") as log:
-                    self.fail(f"{what}: not after {timeout} s\n{log.read()[-4000:]}")
-            time.sleep(0.2)
-
     def wait_until_at(self, point, asset=ASSET):
         def there():
             one = self.standby(asset)
