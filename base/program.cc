@@ -4,9 +4,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -120,6 +122,57 @@ Result<ProgramEnd> run_program(const std::vector<std::string>& command,
   if (cancelled) return Error(ErrorCode::cancelled, "interrupted");
   end.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return end;
+}
+
+Result<RunningProgram> RunningProgram::start(
+    const std::vector<std::string>& command,
+    const std::map<std::string, std::string>& environment) {
+  RunningProgram program;
+  program.output_ = Fd(::memfd_create("output", MFD_CLOEXEC));
+  if (!program.output_) return errno_error(errno, "memfd_create");
+  TM_TRY(program.pid_, spawn(command, merged(environment), program.output_.get()));
+  return program;
+}
+
+RunningProgram& RunningProgram::operator=(RunningProgram&& other) noexcept {
+  if (this == &other) return *this;
+  end();
+  pid_ = std::exchange(other.pid_, 0);
+  output_ = std::move(other.output_);
+  return *this;
+}
+
+bool RunningProgram::running() {
+  int status = 0;
+  if (pid_ != 0 && ::waitpid(pid_, &status, WNOHANG) != 0) pid_ = 0;
+  return pid_ != 0;
+}
+
+bool RunningProgram::wait(std::chrono::microseconds limit) {
+  const Clock& clock = Clock::system();
+  const auto deadline = clock.uptime() + limit;
+  while (running()) {
+    if (clock.uptime() >= deadline) return false;
+    ::poll(nullptr, 0, static_cast<int>(kStep.count() / 5));
+  }
+  return true;
+}
+
+std::string RunningProgram::output() const {
+  std::string out(kOutputBytesMax, '\0');
+  const ssize_t size = output_ ? ::pread(output_.get(), out.data(), out.size(), 0) : 0;
+  out.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  return out;
+}
+
+void RunningProgram::end() {
+  if (!running()) return;
+  const pid_t group = pid_;
+  ::kill(-group, SIGTERM);
+  if (!wait(kEndGrace)) {
+    ::kill(-group, SIGKILL);
+    wait(kEndGrace);
+  }
 }
 
 }  // namespace tidemark

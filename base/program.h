@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "base/result.h"
 
 namespace tidemark {
@@ -24,5 +25,30 @@ struct ProgramEnd {
 Result<ProgramEnd> run_program(const std::vector<std::string>& command,
                                const std::map<std::string, std::string>& environment,
                                std::chrono::microseconds timeout, std::stop_token stop);
+
+// A program that runs beside us until it is no longer needed. Destroying it asks its process group
+// to end and, two seconds later, kills it. Used by one thread.
+class RunningProgram {
+ public:
+  // As run_program(). `invalid_argument` where it cannot be started.
+  static Result<RunningProgram> start(const std::vector<std::string>& command,
+                                      const std::map<std::string, std::string>& environment);
+  RunningProgram() = default;
+  ~RunningProgram() { end(); }
+  RunningProgram(RunningProgram&& other) noexcept { *this = std::move(other); }
+  RunningProgram& operator=(RunningProgram&& other) noexcept;
+
+  // True while it runs.
+  bool running();
+  // Waits for its end; true where that came within `limit`.
+  bool wait(std::chrono::microseconds limit);
+  // The first 4 KiB of both its outputs.
+  std::string output() const;
+  void end();
+
+ private:
+  int pid_ = 0;  // 0: none, or it has ended
+  Fd output_;    // a file in memory: whoever writes much waits for nobody
+};
 
 }  // namespace tidemark

@@ -88,5 +88,42 @@ TEST(ProgramTest, ItsSignalsAreNotBlocked) {
   EXPECT_EQ(done->exit_code, 128 + SIGTERM);
 }
 
+TEST(RunningProgramTest, ItRunsBesideUsUntilItIsDestroyed) {
+  const auto begin = Clock::system().uptime();
+  {
+    auto program = RunningProgram::start(
+        {"/bin/sh", "-c",
+         "trap 'echo bye; exit' TERM; echo \"$TM_WHAT\"; while :; do sleep 0.1; done"},
+        {{"TM_WHAT", "a b"}});
+    ASSERT_TRUE(program.has_value());
+    while (program->output().empty()) std::this_thread::sleep_for(milliseconds(5));
+    EXPECT_EQ(program->output(), "a b\n");
+    EXPECT_FALSE(program->wait(milliseconds(50)));
+    EXPECT_TRUE(program->running());
+    program->end();
+    EXPECT_FALSE(program->running());
+    // The shell may say between them that what it waited for was ended, too.
+    EXPECT_THAT(program->output(), ::testing::StartsWith("a b\n"));
+    EXPECT_THAT(program->output(), ::testing::EndsWith("bye\n"));
+    *program = *RunningProgram::start({"/bin/sleep", "1000"}, {});
+    EXPECT_TRUE(program->running());
+  }
+  EXPECT_LT(Clock::system().uptime() - begin, seconds(10));
+}
+
+TEST(RunningProgramTest, ItsOwnEndIsSeenAndTheStubbornAreKilled) {
+  auto quick = RunningProgram::start({"/bin/true"}, {});
+  ASSERT_TRUE(quick.has_value());
+  EXPECT_TRUE(quick->wait(seconds(20)));
+  EXPECT_FALSE(quick->running());
+  auto stubborn = RunningProgram::start(
+      {"/bin/sh", "-c", "trap '' TERM; echo on; while :; do sleep 0.1; done"}, {});
+  ASSERT_TRUE(stubborn.has_value());
+  while (stubborn->output().empty()) std::this_thread::sleep_for(milliseconds(5));
+  stubborn->end();
+  EXPECT_FALSE(stubborn->running());
+  EXPECT_FALSE(RunningProgram::start({"/no/such/program"}, {}));
+}
+
 }  // namespace
 }  // namespace tidemark::test
