@@ -172,7 +172,9 @@ class Catalog {
                                   const std::function<Status(const PackId&)>& each) = 0;
 
   // --- journal
-  virtual Status append_journal(std::string_view kind, std::string_view text, Timestamp now) = 0;
+  // The entry as it was written, durable.
+  virtual Result<JournalEntry> append_journal(std::string_view kind, std::string_view text,
+                                              Timestamp now) = 0;
   // Entries from `first` on, links verified on the way; `corruption` at the first that does not.
   virtual Status each_journal_entry(std::uint64_t first,
                                     const std::function<Status(const JournalEntry&)>& each) = 0;

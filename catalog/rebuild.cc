@@ -335,7 +335,8 @@ Status Rebuilder::write_journal(Timestamp now) {
                                {"damaged_points", report_.damaged_points},
                                {"incomplete_points", report_.incomplete_points},
                                {"findings", report_.findings_total}};
-  return catalog_.append_journal("rebuild", text.dump(), now);
+  const auto written = catalog_.append_journal("rebuild", text.dump(), now);
+  return written ? Status() : Status(written.error());
 }
 
 Result<RebuildReport> rebuild(Backend& backend, const std::filesystem::path& directory,

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 
 namespace tidemark {
@@ -138,6 +139,30 @@ CollectReport collect_report_from_json(const nlohmann::json& json) {
     if (const auto it = json.find(name); it != json.end() && it->is_number_unsigned())
       report.*field = it->get<std::uint64_t>();
   return report;
+}
+
+nlohmann::json journal_entry_json(const JournalEntry& entry) {
+  return {
+      {"sequence", entry.sequence}, {"time_us", entry.time.us},         {"kind", entry.kind},
+      {"text", entry.text},         {"previous", entry.previous.hex()}, {"hash", entry.hash.hex()}};
+}
+
+Result<JournalEntry> journal_entry_from_json(const nlohmann::json& json) {
+  const Error wrong(ErrorCode::corruption, "the store's answer holds no journal entry");
+  const auto previous = Digest::from_hex(text_at(json, "previous"));
+  const auto hash = Digest::from_hex(text_at(json, "hash"));
+  const auto time = time_at(json, "time_us");
+  const auto sequence = json.find("sequence");
+  if (!previous || !hash || !time || sequence == json.end() || !sequence->is_number_unsigned())
+    return wrong;
+  JournalEntry entry;
+  entry.sequence = sequence->get<std::uint64_t>();
+  entry.time = *time;
+  entry.kind = text_at(json, "kind");
+  entry.text = text_at(json, "text");
+  entry.previous = *previous;
+  entry.hash = *hash;
+  return entry;
 }
 
 }  // namespace tidemark

@@ -27,6 +27,10 @@ Result<nlohmann::json> parse_json(std::string_view text);
 nlohmann::json error_json(const Error& error);
 Error error_from_json(std::string_view text, const std::string& fallback);
 
+// {"sequence","time_us","kind","text","previous","hash"}, and back.
+nlohmann::json journal_entry_json(const JournalEntry& entry);
+Result<JournalEntry> journal_entry_from_json(const nlohmann::json& json);
+
 // What a collection did, and back: what is absent there is 0.
 nlohmann::json collect_report_json(const CollectReport& report);
 CollectReport collect_report_from_json(const nlohmann::json& json);

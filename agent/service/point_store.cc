@@ -19,6 +19,14 @@ Result<AssetRole> PointStore::role_of(std::string_view, std::string_view) {
                "where an asset is in use is known to the store's agent only");
 }
 
+Result<JournalEntry> PointStore::record_drill(std::string_view) {
+  return Error(ErrorCode::unsupported, "this store keeps no journal");
+}
+
+Result<JournalEntry> PointStore::journal_entry(std::uint64_t) {
+  return Error(ErrorCode::unsupported, "this store keeps no journal");
+}
+
 Status PointStore::take_back(std::string_view, std::string_view) {
   return Error(ErrorCode::unsupported, "only the store's agent gives an asset back");
 }

@@ -132,6 +132,11 @@ class PointStore {
   virtual Status undelete(const PointId& id) = 0;
   virtual Status set_verified(const PointId& id) = 0;
   virtual Result<CatalogStats> stats() = 0;
+  // Writes down in the store's journal that a drill ended: `text` is JSON. Durable, and linked to
+  // all that was written there before. `unsupported` where there is no journal.
+  virtual Result<JournalEntry> record_drill(std::string_view text);
+  // `not_found` where the journal has no such entry: it begins anew when a catalog is rebuilt.
+  virtual Result<JournalEntry> journal_entry(std::uint64_t sequence);
   // `refused` while another collection runs, where the store's clock cannot be trusted, and where a
   // tree cannot be followed: nothing is removed then.
   virtual Result<CollectReport> collect(const CollectRequest& request) = 0;

@@ -191,6 +191,18 @@ Status RemoteStore::remove(const PointId& id) { return administer(id, "delete");
 Status RemoteStore::undelete(const PointId& id) { return administer(id, "undelete"); }
 Status RemoteStore::set_verified(const PointId& id) { return administer(id, "verified"); }
 
+Result<JournalEntry> RemoteStore::record_drill(std::string_view text) {
+  TM_TRY(const Bytes body, call("POST", "/v1/journal/drill", as_bytes(text)));
+  TM_TRY(const auto json, parse_json(as_text(body)));
+  return journal_entry_from_json(json);
+}
+
+Result<JournalEntry> RemoteStore::journal_entry(std::uint64_t sequence) {
+  TM_TRY(const Bytes body, call("GET", "/v1/journal/" + std::to_string(sequence), {}));
+  TM_TRY(const auto json, parse_json(as_text(body)));
+  return journal_entry_from_json(json);
+}
+
 Result<CatalogStats> RemoteStore::stats() {
   TM_TRY(const Bytes body, call("GET", "/v1/store", {}));
   TM_TRY(const auto json, parse_json(as_text(body)));

@@ -45,6 +45,8 @@ class RemoteStore final : public PointStore {
   Status remove(const PointId& id) override;
   Status undelete(const PointId& id) override;
   Status set_verified(const PointId& id) override;
+  Result<JournalEntry> record_drill(std::string_view text) override;
+  Result<JournalEntry> journal_entry(std::uint64_t sequence) override;
   Result<CatalogStats> stats() override;
   Result<CollectReport> collect(const CollectRequest& request) override;
 

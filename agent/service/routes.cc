@@ -133,6 +133,7 @@ Result<HttpResponse> StoreApi::route(HttpRequest& request) {
   if (get && request.path == "/v1/role") return find_role(request);
   if (post && request.path == "/v1/role/take") return take_back(request);
   if ((get || post) && request.path == "/v1/gc") return collect(request);
+  if (parts.size() == 3 && parts[1] == "journal") return journal(request, parts[2]);
   if (get && parts.size() == 3 && parts[1] == "packs") return read_pack(request, parts[2]);
   if (parts.size() >= 4 && parts[1] == "sessions") return in_session(request, parts);
   if (post && parts.size() == 4 && parts[1] == "points") return administer(request, parts);
@@ -304,6 +305,21 @@ Result<HttpResponse> StoreApi::collect(const HttpRequest& request) {
   json["number"] = state.number;
   json["running"] = state.running;
   return json_response(200, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+// POST …/drill writes what is sent, GET …/<sequence> reads.
+Result<HttpResponse> StoreApi::journal(HttpRequest& request, const std::string& what) {
+  TM_DO(check_own_site(request));
+  if (request.method == "POST" && what == "drill") {
+    TM_TRY(const auto text, json_body(request));
+    TM_TRY(const JournalEntry entry, store_->record_drill(text.dump()));
+    return json_response(200, journal_entry_json(entry).dump());
+  }
+  const auto sequence = number<std::uint64_t>(what);
+  if (request.method != "GET" || !sequence) return no_such_route();
+  TM_TRY(const JournalEntry entry, store_->journal_entry(*sequence));
+  return json_response(200, journal_entry_json(entry).dump(
+                                -1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 Result<HttpResponse> StoreApi::administer(HttpRequest& request,

@@ -42,6 +42,7 @@ class StoreApi {
   Result<HttpResponse> take_back(const HttpRequest& request);
   Result<HttpResponse> read_pack(const HttpRequest& request, const std::string& id);
   Result<HttpResponse> administer(HttpRequest& request, const std::vector<std::string>& parts);
+  Result<HttpResponse> journal(HttpRequest& request, const std::string& what);
   Result<HttpResponse> collect(const HttpRequest& request);
   Status check_own_site(const HttpRequest& request) const;
   bool may_read(const HttpRequest& request, const PointRecord& record) const;

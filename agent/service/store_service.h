@@ -85,6 +85,8 @@ class StoreService final : public PointStore {
   Status undelete(const PointId& id) override;
   Status set_verified(const PointId& id) override;
   Result<CatalogStats> stats() override;
+  Result<JournalEntry> record_drill(std::string_view text) override;
+  Result<JournalEntry> journal_entry(std::uint64_t sequence) override;
   Result<CollectReport> collect(const CollectRequest& request) override;
 
   // What sites are held to from now on. Where points have to be counted for a quota and cannot be,

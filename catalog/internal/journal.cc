@@ -21,11 +21,20 @@ Status RocksCatalog::add_journal(Change& change, std::string_view kind, std::str
   return {};
 }
 
-Status RocksCatalog::append_journal(std::string_view kind, std::string_view text, Timestamp now) {
+Result<JournalEntry> RocksCatalog::append_journal(std::string_view kind, std::string_view text,
+                                                  Timestamp now) {
   std::lock_guard lock(write_mutex_);
   Change change = begin();
+  JournalEntry entry;
+  entry.previous = change.journal.hash;
   TM_DO(add_journal(change, kind, text, now));
-  return apply(change, true);
+  TM_DO(apply(change, true));
+  entry.sequence = change.journal.sequence;
+  entry.time = now;
+  entry.kind = kind;
+  entry.text = text;
+  entry.hash = change.journal.hash;
+  return entry;
 }
 
 Status RocksCatalog::each_journal_entry(std::uint64_t first,

@@ -92,7 +92,8 @@ class RocksCatalog final : public Catalog {
   Status each_pinned_pack(const SessionId& id,
                           const std::function<Status(const PackId&)>& each) override;
 
-  Status append_journal(std::string_view kind, std::string_view text, Timestamp now) override;
+  Result<JournalEntry> append_journal(std::string_view kind, std::string_view text,
+                                      Timestamp now) override;
   Status each_journal_entry(std::uint64_t first,
                             const std::function<Status(const JournalEntry&)>& each) override;
 

@@ -116,6 +116,24 @@ TEST_P(PointStoreAdminTest, TheTimeOfVerificationIsTheStores) {
   EXPECT_EQ(find(id).verified, store_.clock().now());
 }
 
+TEST_P(PointStoreAdminTest, ADrillIsWrittenDownInTheJournal) {
+  const JournalEntry first = must(osaka().record_drill(R"({"drill":"a"})"));
+  const JournalEntry second = must(osaka().record_drill(R"({"drill":"b"})"));
+  EXPECT_EQ(first.kind, "drill");
+  EXPECT_EQ(first.text, R"({"drill":"a"})");
+  EXPECT_EQ(first.time, store_.clock().now());
+  EXPECT_EQ(second.previous, first.hash);
+  const JournalEntry read = must(osaka().journal_entry(first.sequence));
+  EXPECT_EQ(read.text, first.text);
+  EXPECT_EQ(read.hash, first.hash);
+  EXPECT_EQ(read.previous, first.previous);
+  EXPECT_EQ(code_of(osaka().journal_entry(second.sequence + 1)), ErrorCode::not_found);
+  store_.faults().lose_locks();
+  EXPECT_EQ(code_of(osaka().record_drill("{}")), ErrorCode::refused);
+  store_.reopen();
+  EXPECT_EQ(must(store_.service().journal_entry(second.sequence)).hash, second.hash);
+}
+
 INSTANTIATE_TEST_SUITE_P(Stores, PointStoreAdminTest,
                          ::testing::Values(Kind{Access::direct, true}, Kind{Access::remote, true}),
                          [](const auto& kind) { return kind_name(kind.param); });
@@ -257,6 +275,14 @@ TEST_F(RightsTest, NoPeerPinsDeletesOrVerifiesEvenItsOwn) {
   EXPECT_EQ(code_of(tokyo.remove(id)), ErrorCode::permission_denied);
   EXPECT_EQ(code_of(tokyo.set_verified(id)), ErrorCode::permission_denied);
   EXPECT_TRUE(same_row(must(store_.service().find(by_id(id.hex()))), row));
+}
+
+TEST_F(RightsTest, TheJournalIsTheStoresOwnSitesAlone) {
+  const JournalEntry entry = must(reach_.as("osaka").record_drill("{}"));
+  PointStore& tokyo = reach_.as("tokyo");
+  EXPECT_EQ(code_of(tokyo.record_drill("{}")), ErrorCode::permission_denied);
+  EXPECT_EQ(code_of(tokyo.journal_entry(entry.sequence)), ErrorCode::permission_denied);
+  EXPECT_EQ(code_of(store_.service().journal_entry(entry.sequence + 1)), ErrorCode::not_found);
 }
 
 TEST_F(RightsTest, ASiteThatIsNotConfiguredGetsNothing) {

@@ -33,6 +33,22 @@ TEST_F(JournalTest, EntriesAreLinkedAndContinueAfterReopening) {
   }
 }
 
+// Evidence is linked to an entry by what the append says of it.
+TEST_F(JournalTest, TheEntryThatWasWrittenIsTold) {
+  must(catalog_->append_journal("note", "first", {7}));
+  const JournalEntry told = must(catalog_->append_journal("drill", "{}", {8}));
+  reopen();
+  const auto entries = journal(*catalog_);
+  ASSERT_EQ(entries.size(), 2U);
+  EXPECT_EQ(entries[1].sequence, told.sequence);
+  EXPECT_EQ(entries[1].time.us, told.time.us);
+  EXPECT_EQ(entries[1].kind, told.kind);
+  EXPECT_EQ(entries[1].text, told.text);
+  EXPECT_EQ(entries[1].previous, told.previous);
+  EXPECT_EQ(entries[1].hash, told.hash);
+  EXPECT_EQ(told.previous, entries[0].hash);
+}
+
 TEST_F(JournalTest, StartsWhereAsked) {
   for (int i = 0; i < 4; ++i) must(catalog_->append_journal("note", "", Timestamp{i}));
   EXPECT_EQ(journal(*catalog_, 0).size(), 4U);
