@@ -108,10 +108,14 @@ Status VolumeRestore::remove_replaced(const std::shared_ptr<CephCluster>& cluste
   return RbdImage::remove(*cluster, name);
 }
 
+RbdImageName restoring_name(RbdImageName name) {
+  name.image += kRestoringSuffix;
+  return name;
+}
+
 Result<RbdImageName> VolumeRestore::write_aside(const std::shared_ptr<CephCluster>& cluster,
                                                 const RbdImageName& name, const NewImage& as) {
-  RbdImageName restoring = name;
-  restoring.image += kRestoringSuffix;
+  const RbdImageName restoring = restoring_name(name);
   auto leftover = RbdImage::remove(*cluster, restoring);
   if (!leftover && leftover.error().code() != ErrorCode::not_found)
     return std::move(leftover).error().context("remove what an earlier restore left");

@@ -124,4 +124,7 @@ class VolumeRestore {
   RestoreProgress progress_;
 };
 
+// What an image is called until a restore to it is complete.
+RbdImageName restoring_name(RbdImageName name);
+
 }  // namespace tidemark

@@ -1,5 +1,7 @@
 #include "snapshot/rbd/create.h"
 
+#include <fmt/core.h>
+
 namespace tidemark {
 namespace {
 
@@ -26,6 +28,21 @@ Status fill_options(const CreateImage& what, ImageOptions& options) {
     result = options.set(RBD_IMAGE_OPTION_DATA_POOL, what.data_pool);
   }
   if (result < 0) return rbd_error(result, "set the options of an image");
+  return {};
+}
+
+Status RbdImage::clone(CephCluster& cluster, const RbdImageName& parent,
+                       const std::string& snapshot, const RbdImageName& name) {
+  const SignalsBlocked signals;
+  const std::string doing = fmt::format("clone {}@{} as {}", parent.text(), snapshot, name.text());
+  TM_TRY(const IoContext from, IoContext::open(cluster, parent.pool, parent.ns));
+  TM_TRY(const IoContext to, IoContext::open(cluster, name.pool, name.ns));
+  ImageOptions options;
+  int result = options.set(RBD_IMAGE_OPTION_CLONE_FORMAT, std::uint64_t{2});
+  if (result >= 0)
+    result = rbd_clone3(from.get(), parent.image.c_str(), snapshot.c_str(), to.get(),
+                        name.image.c_str(), options.get());
+  if (result < 0) return rbd_error(result, doing);
   return {};
 }
 

@@ -29,6 +29,11 @@ struct CephConfig {
   std::chrono::seconds operation_timeout{120};  // of one RADOS operation; then `deadline_exceeded`
 };
 
+// Of a pool, as much as could still be written, copies not counted.
+struct PoolSpace {
+  std::uint64_t used_bytes = 0, free_bytes = 0;
+};
+
 // A connection to a cluster. Safe from any thread; must outlive the images opened through it.
 class CephCluster {
  public:
@@ -37,6 +42,8 @@ class CephCluster {
   std::string fsid() const;
   // Names of the images in a pool (and namespace).
   Result<std::vector<std::string>> list_images(const std::string& pool, const std::string& ns);
+  // As the monitors tell it, a few seconds old.
+  Result<PoolSpace> space(const std::string& pool);
 
   struct Impl;
   Impl& impl() { return *impl_; }
@@ -104,6 +111,10 @@ class RbdImage {
                                                          const RbdImageName& name,
                                                          std::uint64_t snapshot_id);
   static Status create(CephCluster& cluster, const RbdImageName& name, const CreateImage& what);
+  // A writable clone of an image's snapshot, with the features of its parent. The parent's snapshot
+  // need not be protected, and may be removed before the clone is (clone format 2).
+  static Status clone(CephCluster& cluster, const RbdImageName& parent, const std::string& snapshot,
+                      const RbdImageName& name);
   // `not_found` where there is none; `refused` where it has snapshots or is in use.
   static Status remove(CephCluster& cluster, const RbdImageName& name);
   // Gives the image another name in its pool and namespace; `already_exists` where that is taken.
@@ -164,5 +175,8 @@ class RbdImage {
 
   std::unique_ptr<Impl> impl_;
 };
+
+// Of the library that this process runs with: "1.17.0".
+std::string librbd_version();
 
 }  // namespace tidemark
