@@ -21,9 +21,10 @@ std::vector<std::string> config_warnings(const Config& config) {
     out.push_back("store is served to nobody but this site, because 'listen' is not set.");
   for (const auto& [name, policy] : config.policies)
     warn_policy(name, policy, !config.drills.empty(), out);
-  // Whoever believes that recovery is rehearsed must not learn at the disaster that it is not.
   for (const auto& [name, drill] : config.drills)
-    out.push_back("drills." + name + " is not acted upon by this version: no drill is run.");
+    if (!drill.every && !drill.cron && !drill.calendar)
+      out.push_back("drills." + name +
+                    " has no 'every', 'cron' or 'calendar': it is run by hand only.");
   return out;
 }
 

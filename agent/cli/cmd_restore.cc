@@ -7,15 +7,13 @@
 #include "agent/cli/progress.h"
 #include "agent/cli/restore_bucket.h"
 #include "agent/cli/restore_instant.h"
+#include "agent/drill/predict.h"
+#include "agent/drill/run.h"
 #include "agent/restore/volume_restore.h"
 #include "agent/service/point_json.h"
 
 namespace tidemark {
 namespace {
-
-// A plan's time is an estimate: what restores reach over a local network, unless measured
-// otherwise.
-constexpr double kAssumedBytesPerSecond = 200.0 * static_cast<double>(kMiB);
 
 struct RestoreArguments {
   std::string asset, point, as_of, set;
@@ -99,6 +97,16 @@ Result<RestoreReport> execute(Command& command, StoreAccess& access, VolumeResto
                             : restore.to_new_image(cluster, name, arguments.force);
 }
 
+// From the drills of this site; without a configuration nothing is known.
+Predictor predictor(Command& command) {
+  std::vector<DrillReport> reports;
+  if (command.globals.store_url.empty())
+    if (const auto config = command.config(); config)
+      if (const auto book = drill_book(**config).all(); book)
+        for (const DrillBook::Entry& entry : *book) reports.push_back(entry.report);
+  return Predictor(reports);
+}
+
 Result<int> print_plan(Command& command, VolumeRestore& restore,
                        const RestoreArguments& arguments) {
   RestoreEstimate estimate;
@@ -110,8 +118,12 @@ Result<int> print_plan(Command& command, VolumeRestore& restore,
     TM_TRY(estimate, restore.estimate_everything());
   }
   const PointRecord& record = restore.point().point.record;
-  const double seconds =
-      static_cast<double>(estimate.write_bytes + estimate.zero_bytes) / kAssumedBytesPerSecond;
+  const std::string method = arguments.to_file.empty() ? "restore" : "file";
+  const Predictor earlier = predictor(command);
+  const Prediction expected = earlier.predict(record.site, record.asset, method,
+                                              estimate.write_bytes + estimate.zero_bytes);
+  const PredictionRecord accuracy = earlier.record(method);
+  const Duration time = expected.time.value_or(Duration::zero());
   const nlohmann::json json = {{"point", point_json(restore.point())},
                                {"target", target_text(arguments)},
                                {"in_place", arguments.in_place},
@@ -120,7 +132,11 @@ Result<int> print_plan(Command& command, VolumeRestore& restore,
                                {"zero_bytes", estimate.zero_bytes},
                                {"size_bytes", record.size_bytes},
                                {"current_size_bytes", estimate.current_size_bytes},
-                               {"expected_ms", static_cast<std::uint64_t>(seconds * 1000)}};
+                               {"expected_ms", time / std::chrono::milliseconds(1)},
+                               {"expected_from", expected.from},
+                               {"predictions", accuracy.count},
+                               {"predictions_median", accuracy.median},
+                               {"predictions_worst", accuracy.worst}};
   command.print(json, [&] {
     std::printf("point     %s of %s:%s, %s\n", record.id.hex().c_str(), record.site.c_str(),
                 record.asset.c_str(), format_time(record.time).c_str());
@@ -136,10 +152,11 @@ Result<int> print_plan(Command& command, VolumeRestore& restore,
     if (arguments.in_place && estimate.current_size_bytes != record.size_bytes)
       std::printf("resize    %s to %s\n", format_bytes(estimate.current_size_bytes).c_str(),
                   format_bytes(record.size_bytes).c_str());
-    std::printf(
-        "expected  about %s, at an assumed 200 MiB/s\n",
-        format_duration(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)))
-            .c_str());
+    const char* const from = expected.from == "asset"    ? "as its drills went"
+                             : expected.from == "others" ? "as the drills of other assets went"
+                                                         : "at an assumed 200 MiB/s";
+    std::printf("expected  about %s, %s\n", format_duration(time).c_str(), from);
+    std::printf("          %s\n", to_text(accuracy).c_str());
     std::puts("nothing was written");
   });
   return kExitDone;

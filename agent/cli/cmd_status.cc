@@ -198,6 +198,18 @@ void print_status(const json& status) {
       std::printf("! %s: %s\n", text_of(asset["asset"]).c_str(),
                   text_of(asset["last_error"]).c_str());
   // Of an agent that keeps none, or knows of none yet.
+  for (const json& drill : status.value("drills", json::array())) {
+    const auto word = [&](const char* key) {
+      const json value = drill.value(key, json());
+      return value.is_string() ? value.get<std::string>() : std::string("-");
+    };
+    const std::size_t overdue = drill.value("overdue", json::array()).size();
+    std::printf("drill %s  last %s: %s%s; next %s%s\n", word("plan").c_str(),
+                word("last_started").c_str(), word("last_result").c_str(),
+                overdue == 0 ? "" : (", " + std::to_string(overdue) + " overdue").c_str(),
+                word("next_due").c_str(),
+                drill.value("running_since", json()).is_string() ? "; running now" : "");
+  }
   for (const json& standby : status.value("standby", json::array())) {
     const auto word = [&](const char* key) { return text_of(standby.value(key, json())); };
     std::printf("standby %s of %s:%s  %s%s%s\n", word("image").c_str(), word("site").c_str(),

@@ -73,6 +73,7 @@ void add_agent_command(CLI::App& app, Command& command);
 void add_backup_command(CLI::App& app, Command& command);
 void add_catalog_commands(CLI::App& app, Command& command);
 void add_config_commands(CLI::App& app, Command& command);
+void add_drill_commands(CLI::App& app, Command& command);
 void add_events_command(CLI::App& app, Command& command);
 void add_gc_command(CLI::App& app, Command& command);
 void add_pki_commands(CLI::App& app, Command& command);

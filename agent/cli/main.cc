@@ -83,6 +83,7 @@ int run(int argc, char** argv) {
   add_backup_command(app, command);
   add_standby_commands(app, command);
   add_status_command(app, command);
+  add_drill_commands(app, command);
   add_events_command(app, command);
   add_points_commands(app, command);
   add_restore_command(app, command);

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/crypto.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/queue.h"
 
 namespace tidemark {
 namespace {
@@ -15,6 +17,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int kVersion = 1;
+constexpr std::chrono::seconds kLockLimit{10};
+constexpr std::chrono::milliseconds kLockStep{10};
 constexpr std::uint64_t kNoteBytesMax = 16 * kMiB, kReportBytesMax = 64 * kMiB;
 // Whoever looks at reports may be another user than the agent.
 constexpr unsigned kReadableByAll = 0644;
@@ -128,17 +132,51 @@ Result<std::vector<DrillNote>> DrillBook::notes() const {
   return out;
 }
 
-Result<Digest> DrillBook::add(DrillReport& report) const {
-  TM_TRY(const auto before, ids(kReport));
-  report.previous.clear();
-  // Its bytes as they are: one that was changed breaks the chain, and is seen.
-  if (!before.empty()) {
-    TM_TRY(const Bytes bytes, read_file(file(before.back(), kReport), kReportBytesMax));
-    report.previous = sha256(bytes).hex();
+// Waits for other drills that write their reports at this moment.
+Result<Fd> DrillBook::lock_reports() const {
+  const auto end = Clock::system().uptime() + kLockLimit;
+  while (true) {
+    auto lock = lock_file(directory_ / "reports.lock");
+    const bool busy = !lock && lock.error().code() == ErrorCode::refused;
+    if (!busy || Clock::system().uptime() >= end) return lock;
+    sleep_for({}, kLockStep);
   }
+}
+
+Result<Digest> DrillBook::add(DrillReport& report) const {
+  TM_TRY(const Fd lock, lock_reports());
+  TM_TRY(const auto before, ids(kReport));
+  // The last one is which no other names. Their bytes count as they are: one that was changed is
+  // named by nobody, and what named it names nothing; verify_chain() finds that.
+  std::vector<std::string> hashes;
+  std::set<std::string> named;
+  for (const std::string& id : before) {
+    TM_TRY(const Bytes bytes, read_file(file(id, kReport), kReportBytesMax));
+    hashes.push_back(sha256(bytes).hex());
+    if (const auto decoded = decode_drill_report(as_text(bytes))) named.insert(decoded->previous);
+  }
+  std::erase_if(hashes, [&](const std::string& hash) { return named.contains(hash); });
+  report.previous = hashes.empty() ? std::string() : hashes.back();
   const std::string text = encode(report);
   TM_DO(write_file_durably(file(report.id, kReport), as_bytes(text), kReadableByAll));
   return sha256(as_bytes(text));
+}
+
+Status DrillBook::verify_chain() const {
+  TM_TRY(const auto known, ids(kReport));
+  std::set<std::string> hashes, named;
+  for (const std::string& id : known) {
+    TM_TRY(const Bytes bytes, read_file(file(id, kReport), kReportBytesMax));
+    hashes.insert(sha256(bytes).hex());
+  }
+  for (const std::string& id : known) {
+    TM_TRY(const Entry entry, read(id));
+    const std::string& previous = entry.report.previous;
+    if (!named.insert(previous).second || (!previous.empty() && !hashes.contains(previous)))
+      return Error(ErrorCode::corruption,
+                   "the report before drill " + id + " was changed, or is not there any more");
+  }
+  return {};
 }
 
 Status DrillBook::add_link(const std::string& id, const JournalLink& link) const {

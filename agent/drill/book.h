@@ -5,6 +5,7 @@
 //   <directory>/<id>.json           the report, never changed (agent/drill/report.h)
 //   <directory>/<id>.link           where the store's journal names it
 //   <directory>/lock.<plan>         held while the plan runs
+//   <directory>/reports.lock        held while a report is written
 //
 // Formats: docs/format/drill.md. Functions keep no state and may be called from any thread; of two
 // processes that run the same plan one is `refused`.
@@ -53,8 +54,12 @@ class DrillBook {
   // Those that cannot be understood are left out, and told in the log.
   Result<std::vector<DrillNote>> notes() const;
 
-  // Fills in `previous`, and keeps the report; durable before it returns. The hash of its bytes.
+  // Fills in `previous` with the report that was written last, by whichever plan, and keeps the
+  // report; durable before it returns. The hash of its bytes.
   Result<Digest> add(DrillReport& report) const;
+  // `corruption` unless the reports are one chain: each but the first names another one that is
+  // there, and no two the same.
+  Status verify_chain() const;
   Status add_link(const std::string& id, const JournalLink& link) const;
 
   struct Entry {
@@ -71,6 +76,7 @@ class DrillBook {
  private:
   Result<std::vector<std::string>> ids(const std::string& suffix) const;
   Result<Entry> read(const std::string& id) const;
+  Result<Fd> lock_reports() const;
   std::filesystem::path file(const std::string& id, const char* suffix) const {
     return directory_ / (id + suffix);
   }

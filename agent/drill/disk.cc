@@ -114,7 +114,12 @@ class FileDisk final : public BlockView {
 
 Result<std::unique_ptr<BlockView>> open_image_disk(std::shared_ptr<CephCluster> cluster,
                                                    const RbdImageName& name, std::stop_token stop) {
-  TM_TRY(auto image, RbdImage::open_read_only(std::move(cluster), name));
+  std::uint64_t snapshot = 0;
+  {
+    TM_TRY(const auto head, RbdImage::open_read_write(cluster, name));
+    TM_TRY(snapshot, head->create_snapshot(kDrillSnapshot));
+  }
+  TM_TRY(auto image, RbdImage::open_snapshot(std::move(cluster), name, snapshot));
   std::vector<std::uint64_t> regions;
   ListChanges options;
   options.region_bytes = kRegionBytes;

@@ -10,8 +10,10 @@
 
 namespace tidemark {
 
-// Lists first which regions (4 MiB) of the image may hold data; others are holes. The image must
-// not change meanwhile, and is closed with the view.
+// Takes a snapshot of the image, called "tidemark-drill", and reads that: what changes the image
+// afterwards is not seen. Which regions (4 MiB) may hold data is listed first; others are holes.
+// The snapshot stays.
+inline constexpr const char* kDrillSnapshot = "tidemark-drill";
 Result<std::unique_ptr<BlockView>> open_image_disk(std::shared_ptr<CephCluster> cluster,
                                                    const RbdImageName& name, std::stop_token stop);
 // Holes are those of the file system.

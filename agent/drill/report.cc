@@ -25,7 +25,8 @@ struct Word {
 };
 constexpr std::array kResults = {Word<DrillResult>{DrillResult::passed, "passed"},
                                  Word<DrillResult>{DrillResult::failed, "failed"},
-                                 Word<DrillResult>{DrillResult::interrupted, "interrupted"}};
+                                 Word<DrillResult>{DrillResult::interrupted, "interrupted"},
+                                 Word<DrillResult>{DrillResult::skipped, "skipped"}};
 using CheckResult = DrillCheck::Result;
 constexpr std::array kCheckResults = {Word<CheckResult>{CheckResult::passed, "passed"},
                                       Word<CheckResult>{CheckResult::failed, "failed"},

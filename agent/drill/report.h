@@ -23,6 +23,7 @@ enum class DrillResult : std::uint8_t {
   passed,       // everything was brought back, every check passed, every objective was met
   failed,       // something was not
   interrupted,  // it was stopped, or its process was killed, before the end
+  skipped,      // of an asset: the plan's limits leave it out
 };
 std::string_view name_of(DrillResult result);
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "agent/drill/keeper.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
 #include "agent/site/events.h"
@@ -105,6 +106,8 @@ class Daemon {
       standby_ =
           std::make_unique<StandbyKeeper>([this] { return this->config(); }, keeper_->service(),
                                           *keeper_->access().keys, clock_, stop_);
+    drills_ = std::make_unique<DrillKeeper>([this] { return this->config(); },
+                                            keeper_ ? &keeper_->access() : nullptr, clock_, stop_);
     scheduler_ =
         std::make_unique<Scheduler>(config, clock_, keeper_ ? &keeper_->access() : nullptr, stop_);
     scheduler_->on_point([this](const BackupJob& job, const BackupReport& report,
@@ -116,6 +119,7 @@ class Daemon {
               server_ ? ", port " + std::to_string(server_->port()) : std::string());
     {
       const std::jthread scheduling([this] { scheduler_->run(); });
+      const std::jthread drilling([this] { drills_->run(); });
       std::jthread keeping, scrubbing, following;
       if (standby_) following = std::jthread([this] { standby_->run(); });
       if (keeper_) keeping = std::jthread([this] { keeper_->keep(); });
@@ -306,6 +310,7 @@ class Daemon {
       status.standby = standby_->list();
     else if (!config->standby.empty())
       status.problems.push_back("standby: the key of the store here is needed");
+    status.drills = drills_->list();
     if (config->tls)
       if (const auto end = certificate_expiry(config->tls->cert); end)
         status.certificate_end = *end;
@@ -404,7 +409,8 @@ class Daemon {
   FileStamp config_stamp_;
   bool status_failed_ = false, events_failed_ = false;
 
-  std::unique_ptr<StoreKeeper> keeper_;     // null: no store is served here
+  std::unique_ptr<StoreKeeper> keeper_;  // null: no store is served here
+  std::unique_ptr<DrillKeeper> drills_;
   std::unique_ptr<StandbyKeeper> standby_;  // null: no store, or no key of it
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StoreApi> api_;

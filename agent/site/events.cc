@@ -195,6 +195,22 @@ std::vector<Condition> conditions_of(const SiteStatus& status, const EventsConfi
                      "image " + standby.image + " was changed by somebody else, and mended",
                      {}});
   }
+  for (const DrillStatus& drill : status.drills) {
+    if (drill.last_result == DrillResult::failed)
+      out.push_back({"drill_failed",
+                     drill.plan,
+                     Severity::warning,
+                     "drill " + drill.last + " of plan " + drill.plan + " failed",
+                     {}});
+    if (!drill.error.empty())
+      out.push_back({"drill_not_run", drill.plan, Severity::warning, drill.error, {}});
+    for (const std::string& asset : drill.overdue(status.time))
+      out.push_back({"drill_overdue",
+                     asset.empty() ? drill.plan : drill.plan + ": " + asset,
+                     Severity::warning,
+                     "no drill passed for " + format_duration(drill.overdue_after),
+                     {}});
+  }
   for (const std::string& policy : status.idle_policies)
     out.push_back({"policy_matches_nothing", policy, Severity::warning,
                    "no asset fits policy " + policy + ": nothing is protected by it",

@@ -68,6 +68,13 @@ json standby_list(const SiteStatus& status) {
   return out;
 }
 
+json drill_list(const SiteStatus& status) {
+  json out = json::array();
+  for (const DrillStatus& drill : status.drills)
+    out.push_back(drill_status_json(drill, status.time));
+  return out;
+}
+
 json events_json(const SiteStatus& status) {
   json out = json::array();
   for (const Event& event : status.events) out.push_back(event_json(event, status.site));
@@ -309,6 +316,45 @@ void write_standby(const SiteStatus& status, MetricsWriter& out) {
        [](const StandbyStatus& s) { return Value(static_cast<double>(s.mended)); });
 }
 
+void write_drills(const SiteStatus& status, MetricsWriter& out) {
+  const auto of_plans = [&](std::string_view name, std::string_view help, const auto& value_of) {
+    out.head(name, "gauge", help);
+    for (const DrillStatus& drill : status.drills)
+      if (const std::optional<double> value = value_of(drill))
+        out.sample("{plan=\"" + escaped(drill.plan) + "\"}", *value);
+  };
+  using Value = std::optional<double>;
+  of_plans("tidemark_drill_running", "Whether the agent runs the drill.",
+           [](const DrillStatus& d) { return Value(d.running ? 1 : 0); });
+  of_plans("tidemark_drill_last_timestamp_seconds", "When the last drill of the plan began.",
+           [](const DrillStatus& d) {
+             return d.last_started ? Value(seconds(*d.last_started)) : Value();
+           });
+  of_plans("tidemark_drill_last_passed", "Whether the last drill of the plan passed.",
+           [](const DrillStatus& d) {
+             return d.last_result ? Value(*d.last_result == DrillResult::passed ? 1 : 0) : Value();
+           });
+  of_plans("tidemark_drill_overdue", "Assets of the plan without a drill that passed for too long.",
+           [&](const DrillStatus& d) {
+             return Value(static_cast<double>(d.overdue(status.time).size()));
+           });
+  const auto of_assets = [&](std::string_view name, std::string_view help, const auto& value_of) {
+    out.head(name, "gauge", help);
+    for (const DrillStatus& drill : status.drills)
+      for (const DrillAssetStatus& asset : drill.assets)
+        if (const std::optional<double> value = value_of(asset))
+          out.sample("{plan=\"" + escaped(drill.plan) + "\",site=\"" + escaped(asset.site) +
+                         "\",asset=\"" + escaped(asset.asset) + "\"}",
+                     *value);
+  };
+  of_assets("tidemark_drill_last_success_timestamp_seconds",
+            "When the last drill began in which the asset passed.", [](const DrillAssetStatus& a) {
+              return a.passed ? Value(seconds(*a.passed)) : Value();
+            });
+  of_assets("tidemark_drill_rto_seconds", "How long its recovery took in that drill.",
+            [](const DrillAssetStatus& a) { return a.rto ? Value(seconds(*a.rto)) : Value(); });
+}
+
 void write_events(const SiteStatus& status, MetricsWriter& out) {
   out.head("tidemark_events_open", "gauge",
            "Events that need a person and that nobody has acknowledged.");
@@ -377,6 +423,7 @@ nlohmann::json status_json(const SiteStatus& status) {
           {"certificate_end", optional_time(status.certificate_end)},
           {"store", status.store ? store_json(*status.store) : json(nullptr)},
           {"standby", standby_list(status)},
+          {"drills", drill_list(status)},
           {"problems", status.problems},
           {"events", events_json(status)},
           {"assets", std::move(assets)}};
@@ -395,6 +442,7 @@ std::string metrics_text(const SiteStatus& status) {
   out.sample("", std::uint64_t{status.problems.size()});
   write_events(status, out);
   write_standby(status, out);
+  write_drills(status, out);
   if (status.store) {
     write_store(*status.store, out);
     write_keeping(*status.store, out);

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/drill/drill_status.h"
 #include "agent/service/point_store.h"
 #include "agent/service/scrub.h"
 #include "agent/site/events.h"
@@ -93,6 +94,7 @@ struct SiteStatus {
   std::vector<std::string> idle_policies;  // that match no asset
   std::optional<StoreStatus> store;        // served here
   std::vector<StandbyStatus> standby;      // kept here
+  std::vector<DrillStatus> drills;         // of this site's plans
   std::optional<Timestamp> certificate_end;
   std::vector<Event> events;           // that are not over, oldest first
   std::uint64_t webhook_failures = 0;  // since the agent's start

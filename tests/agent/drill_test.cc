@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <thread>
 
 #include "agent/drill/book.h"
 #include "agent/drill/points.h"
@@ -164,6 +165,32 @@ TEST_F(DrillBookTest, ReportsNameTheOneBefore) {
   EXPECT_EQ(sha256(as_bytes(all[1].text)), hashes_[1]);
 }
 
+// A drill that was killed is reported later than those that began after it.
+TEST_F(DrillBookTest, TheChainIsInTheOrderOfWriting) {
+  add("20260102T000000Z-0002");
+  EXPECT_EQ(add("20260101T000000Z-0001").previous, hashes_[0].hex());
+  EXPECT_EQ(add("20260102T000000Z-0001").previous, hashes_[1].hex());
+  EXPECT_EQ(add("20260103T000000Z-0001").previous, hashes_[2].hex());
+  EXPECT_TRUE(book_.verify_chain());
+  ASSERT_TRUE(std::filesystem::remove(file("20260101T000000Z-0001.json")));
+  EXPECT_EQ(code_of(book_.verify_chain()), ErrorCode::corruption);
+}
+
+TEST_F(DrillBookTest, ReportsOfSeveralThreadsAreOneChain) {
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([this, i] {
+      for (int j = 0; j < 5; ++j) {
+        DrillReport report = sample();
+        report.id = "2026010" + std::to_string(j) + "T000000Z-000" + std::to_string(i);
+        must(book_.add(report));
+      }
+    });
+  threads.clear();
+  EXPECT_THAT(must(book_.all()), SizeIs(20));
+  EXPECT_TRUE(book_.verify_chain());
+}
+
 TEST_F(DrillBookTest, AReportIsFoundByHowItsIdBegins) {
   add("20260101T000000Z-0001");
   add("20260102T000000Z-0002");
@@ -178,6 +205,7 @@ TEST_F(DrillBookTest, AnAlteredReportBreaksTheChain) {
   add("20260101T000000Z-0001");
   must(write_file_durably(file("20260101T000000Z-0001.json"), as_bytes("{}"), 0644));
   EXPECT_THAT(must(book_.all()), IsEmpty());
+  EXPECT_FALSE(book_.verify_chain());
   const DrillReport next = add("20260102T000000Z-0002");
   EXPECT_NE(next.previous, hashes_[0].hex());
   EXPECT_EQ(next.previous, sha256(as_bytes("{}")).hex());

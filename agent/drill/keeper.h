@@ -1,0 +1,47 @@
+// Runs the drills of a site when they are due, one after the other, and knows how they stand.
+//
+// A drill is due once for the slot that it is in (agent/schedule/due.h), as backups are: one that
+// was missed while no agent ran is made up for once. A plan that was never run waits for its next
+// slot.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "agent/drill/drill_status.h"
+#include "agent/drill/run.h"
+
+namespace tidemark {
+
+class DrillKeeper {
+ public:
+  using ConfigSource = std::function<std::shared_ptr<const Config>()>;
+  // `own` is the store that is served here, null where there is none. All must outlive it.
+  DrillKeeper(ConfigSource config, const StoreAccess* own, Clock& clock, std::stop_token stop);
+
+  // Until the stop: first what drills that were killed have left is removed.
+  void run();
+  // Those of the configuration, in its order. Safe from any thread.
+  std::vector<DrillStatus> list() const;
+
+ private:
+  void look();
+  DrillOptions options(const Config& config, const std::string& plan) const;
+  void run_plan(const std::shared_ptr<const Config>& config, const std::string& plan);
+  // Since when the plan is known; written down when it is first seen.
+  Timestamp known_since(const std::filesystem::path& directory, const std::string& plan) const;
+
+  const ConfigSource config_;
+  const StoreAccess* const own_;
+  Clock& clock_;
+  const std::stop_token stop_;
+  mutable std::mutex mutex_;
+  std::map<std::string, DrillStatus> plans_;  // guarded by mutex_
+};
+
+}  // namespace tidemark
