@@ -53,8 +53,13 @@ Result<int> run_list(Command& command) {
 
 struct ChangeArguments {
   std::vector<std::string> assets;
-  bool all = false;
-  std::string point;
+  bool all = false, lost = false;
+  std::string point, set;
+};
+
+// What is to be changed, and at which point (empty: the newest).
+struct Chosen {
+  std::string asset, point;
 };
 
 // Those of `list` that are meant.
@@ -82,22 +87,55 @@ Result<std::vector<std::string>> choose(const ChangeArguments& arguments, const 
   return out;
 }
 
+// The point of each in a set. Of all that are kept, those of the set are meant.
+Result<std::vector<Chosen>> choose_in_set(Command& command, const ChangeArguments& arguments,
+                                          const std::vector<std::string>& assets) {
+  TM_TRY(StoreAccess access, command.open_store());
+  std::vector<Chosen> out;
+  std::string set;
+  for (const std::string& asset : assets) {
+    const auto row = command.find_point(access, asset, "", "", arguments.set);
+    if (!row && row.error().code() == ErrorCode::not_found && arguments.all) continue;
+    if (!row) return row.error();
+    const PointRecord& record = row->point.record;
+    if (!out.empty() && record.set != set)
+      return Error(ErrorCode::invalid_argument,
+                   asset + " is not of the set of " + out.front().asset)
+          .with_hint("name one set by its id: tidemark points --json");
+    set = record.set;
+    out.push_back({asset, record.id.hex()});
+  }
+  if (out.empty())
+    return Error(ErrorCode::not_found, "no standby has a point in a set '" + arguments.set + "'");
+  return out;
+}
+
+Result<std::vector<Chosen>> choose_points(Command& command, const ChangeArguments& arguments,
+                                          const json& list) {
+  TM_TRY(const auto assets, choose(arguments, list));
+  if (!arguments.set.empty()) return choose_in_set(command, arguments, assets);
+  std::vector<Chosen> out;
+  for (const std::string& asset : assets) out.push_back({asset, arguments.point});
+  return out;
+}
+
 // Has the agent begin `verb` for each asset; then all are waited for.
 Result<int> change(Command& command, const ChangeArguments& arguments, const std::string& verb,
                    const std::string& wanted) {
   TM_TRY(json list, ask(command, "GET", kListTarget));
-  TM_TRY(const auto assets, choose(arguments, list));
-  for (const std::string& asset : assets) {
+  TM_TRY(const auto chosen, choose_points(command, arguments, list));
+  for (const auto& [asset, point] : chosen) {
     std::string target = "/v1/standby/" + verb + "?asset=" + url_encode(asset);
-    if (!arguments.point.empty()) target += "&point=" + url_encode(arguments.point);
+    if (!point.empty()) target += "&point=" + url_encode(point);
+    if (arguments.lost) target += "&lost=true";
     TM_TRY(list, ask(command, "POST", target));
   }
   while (true) {
     json ours = json::array();
     bool done = true, failed = false;
     for (const json& one : list) {
-      if (std::ranges::find(assets, word(one, "site") + ":" + word(one, "asset")) == assets.end())
-        continue;
+      const std::string name = word(one, "site") + ":" + word(one, "asset");
+      if (std::ranges::find(chosen, name, &Chosen::asset) == chosen.end()) continue;
       ours.push_back(one);
       done = done && (word(one, "state") == wanted || word(one, "state") == "problem");
       failed = failed || word(one, "state") == "problem";
@@ -195,12 +233,22 @@ void add_standby_commands(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<ChangeArguments>();
   promote->add_option("ASSET", arguments->assets, "[SITE:]ASSET");
   promote->add_flag("--all", arguments->all, "every standby that is kept here");
-  promote->add_option("--point", arguments->point, "at this point (default: the newest)");
+  auto* point =
+      promote->add_option("--point", arguments->point, "at this point (default: the newest)");
+  promote
+      ->add_option(
+          "--set", arguments->set,
+          "each at its point of a set: an id, how one begins, or 'latest' (that is complete)")
+      ->excludes(point);
   auto* demote = standby->add_subcommand(
       "demote", "Take a last point of images that were released, and hand them over");
   auto handed = std::make_shared<ChangeArguments>();
   demote->add_option("ASSET", handed->assets, "[SITE:]ASSET");
   demote->add_flag("--all", handed->all, "every one that was released here");
+  demote->add_flag(
+      "--lost", handed->lost,
+      "the images cannot be read any more: hand over at the newest points, and give up "
+      "what was written since");
   demote->footer("Nothing may use the images. Exit codes: 0 all are handed over, 3 some are not.");
   demote->callback([&command, handed] {
     command.action = [&command, handed] { return change(command, *handed, "demote", "demoted"); };

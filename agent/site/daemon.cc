@@ -213,7 +213,7 @@ class Daemon {
       TM_DO(standby_->promote(asset, value("point")));
     } else if (request.method == "POST" && request.path == "/v1/standby/demote") {
       TM_TRY(const SiteAsset asset, parse_site_asset(value("asset")));
-      TM_DO(standby_->demote(asset));
+      TM_DO(value("lost") == "true" ? standby_->demote_lost(asset) : standby_->demote(asset));
     } else if (request.method != "GET" || request.path != "/v1/standby") {
       return Error(ErrorCode::not_found, "no such route");
     }

@@ -319,11 +319,15 @@ Status StandbyKeeper::promote(const SiteAsset& asset, const std::string& point) 
   TM_TRY(role, store_.set_role_at(role, [&] { return chosen(asset, point); }));
   log::warn("{}:{} is in use here from now on, at point {} (token {})", asset.site, text,
             role.point.hex(), role.token);
+  wake(asset);
+  return {};
+}
+
+void StandbyKeeper::wake(const SiteAsset& asset) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = members_.find({asset.site, text}); found != members_.end())
+  if (const auto found = members_.find({asset.site, asset.asset.text()}); found != members_.end())
     found->second.again.reset();
   changed_.notify_all();
-  return {};
 }
 
 Status StandbyKeeper::demote(const SiteAsset& asset) {
@@ -341,6 +345,23 @@ Status StandbyKeeper::demote(const SiteAsset& asset) {
   member.status.state = "demoting";
   member.again.reset();
   changed_.notify_all();
+  return {};
+}
+
+Status StandbyKeeper::demote_lost(const SiteAsset& asset) {
+  const std::lock_guard one(promote_mutex_);
+  const std::string text = asset.asset.text();
+  TM_TRY(AssetRole role, store_.settled_role_of(asset.site, text));
+  if (role.holder.empty()) return {};  // it was
+  if (!is_ours(role))
+    return Error(ErrorCode::refused, text + " of site " + asset.site + " is not in use here");
+  role.holder.clear();
+  role.since = clock_.now();
+  ++role.token;
+  TM_TRY(role, store_.set_role_at(role, [&] { return chosen(asset, {}); }));
+  log::warn("{}:{} is handed over at point {} (token {}); what image {} had beyond it is given up",
+            asset.site, text, role.point.hex(), role.token, role.image);
+  wake(asset);
   return {};
 }
 

@@ -49,6 +49,11 @@ class StandbyKeeper {
   // asset is not in use here. Only begun when this returns, and not remembered over a restart:
   // list() tells, and it can be repeated.
   Status demote(const SiteAsset& asset);
+  // The same for an image that cannot be read any more: no last point is taken, and the asset is
+  // handed over at its newest one. What was written here since is given up: an image that is there
+  // after all becomes a standby again once its own site has taken the asset back. Durable when this
+  // returns.
+  Status demote_lost(const SiteAsset& asset);
 
  private:
   using Key = std::pair<std::string, std::string>;  // site, asset
@@ -63,6 +68,8 @@ class StandbyKeeper {
   };
 
   void look();
+  // Has the member's next step taken at once.
+  void wake(const SiteAsset& asset);
   bool is_due(const Member& member) const;
   // Whether the asset of another site is in use here.
   bool is_ours(const AssetRole& role) const;

@@ -271,6 +271,25 @@ class Standby(Case):
         self.assert_same(self.content(), there, "back")
         self.wait_until_at(self.points()[-1])
 
+    def test_a_holder_that_lost_its_image_gives_the_asset_back(self):
+        here, _ = self.failed_over()
+        point = self.points()[-1]
+        self.osaka.stop_agent()
+        self.remove_image(self.io["b"], "vol")
+        self.create("vol", mib=8, io=self.io["b"])  # whatever it is now, it is nothing of ours
+        self.osaka.start_agent()
+        self.wait_for("the problem", lambda: (self.standby() or {}).get("state") == "problem")
+        self.assertIn("is none of ours", self.demote(ASSET, code=3)[0]["error"])
+        self.remove_image(self.io["b"], "vol")
+        self.demote(ASSET, "--lost")
+        self.demote(ASSET, "--lost")
+        plan = self.failback("--plan")["plan"]
+        self.assertEqual((plan["point"], plan["common_point"], plan["changed_here_bytes"]),
+                         (point["id"], point["id"], 0))
+        self.failback()
+        self.assert_same(self.content(), here, "the asset goes on from its newest point")
+        self.wait_until_at(self.points()[-1])
+
     def test_killed_on_the_way_back(self):
         here, there = self.failed_over(here=True)
         self.demote(ASSET)
@@ -288,6 +307,25 @@ class Standby(Case):
         self.assert_same(self.restored(kept[0]["id"]), here, "what only tokyo had")
         self.wait_until_at(self.points()[-1])
         self.assert_same(self.copy(), there, "the standby")
+
+    def test_a_set_is_released_at_one_instant(self):
+        for name in ("a", "b", "alone"):
+            self.create(name, mib=8)
+            self.fill(2, name)
+        points = self.pair.backup("rbd/rbd/a", "rbd/rbd/b", "--set", "shop")
+        early = {name: self.content(name) for name in ("a", "b")}
+        for name in ("a", "b", "alone"):
+            self.write(MIB, b"later", name)
+            self.wait_until_at(self.backup(asset=f"rbd/rbd/{name}"), f"rbd/rbd/{name}")
+        refused = self.promote("rbd/rbd/alone", "--set", points[0]["set"], code=4)
+        self.assertIn("in a set", refused.errors)
+        self.promote("--all", "--set", "no-such-set", code=4)
+        done = self.promote("--all", "--set", points[0]["set"][:9])
+        self.assertEqual({one["asset"]: (one["state"], one["point"]) for one in done},
+                         {point["asset"]: ("primary", point["id"]) for point in points})
+        for name in ("a", "b"):
+            self.assert_same(self.copy(name), early[name], name)
+        self.assertEqual(self.standby("rbd/rbd/alone")["state"], "following")
 
     def test_many_at_once(self):
         names = [f"v{i}" for i in range(8)]
