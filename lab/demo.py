@@ -304,8 +304,12 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave everything running")
     parser.add_argument("--disaster", action="store_true",
                         help="lose a whole cluster, go on at the other site, and come back")
+    parser.add_argument("--page", help="where the report of its drill is written (with --disaster)")
     options = parser.parse_args()
     options.binary = os.path.abspath(options.binary)
+    if options.disaster and not options.page:
+        handle, options.page = tempfile.mkstemp(prefix="tidemark-drill-", suffix=".html")
+        os.close(handle)
     directory = tempfile.mkdtemp(prefix="tidemark-demo-")
     began = time.monotonic()
     try:

@@ -1,5 +1,5 @@
 """The disaster: the whole first cluster dies, its volumes go on at the second site, and come back with only
-what was written there."""
+what was written there; then a drill brings all of them back beside production."""
 
 import hashlib
 import os
@@ -56,8 +56,8 @@ def wait_until_followed(osaka, points, wait_for):
 
 
 class Disaster:
-    def __init__(self, pair, a, b, directory, step, wait_for):
-        self.pair, self.a, self.b, self.directory = pair, a, b, directory
+    def __init__(self, pair, a, b, directory, page, step, wait_for):
+        self.pair, self.a, self.b, self.directory, self.page = pair, a, b, directory, page
         self.step, self.wait_for = step, wait_for
         self.assets = [f"rbd/rbd/{volume}" for volume in VOLUMES]
 
@@ -126,6 +126,24 @@ class Disaster:
         step("points go on, and the standby images follow again", self.points)
         verified = step("verify every point, reading all data", lambda: self.pair.osaka.json("verify", "--read-data"))
         require("damage", not verified["damaged"])
+        page = os.path.abspath(self.page)
+        drilled = step("osaka: a drill brings all of it back beside production, checks it, and removes it",
+                       lambda: self.drill(page))
+        for asset in drilled["assets"]:
+            print(f"    {asset['site']}:{asset['asset']}: {asset['result']}, usable after "
+                  f"{asset['rto']['measured_seconds']:.1f} s, {asset['checks'][0]['bytes'] >> 20} MiB compared")
+        print(f"  the report: {page}")
+
+    def drill(self, page):
+        done = self.pair.osaka.json("drill", "run", "all", "--html", page)
+        report = done["report"]
+        require("the drill did not bring back every volume",
+                [asset["asset"] for asset in report["assets"]] == sorted(self.assets))
+        require("the store's journal does not name the report", done["journal"])
+        self.pair.osaka.run("drill", "show", report["id"], "--verify")
+        left = [name for name in self.b.rbd("ls", "rbd").split() if "tidemark-drill" in name]
+        require(f"the drill left {left}", not left)
+        return report
 
 
 def disaster(options, directory, step, wait_for):
@@ -140,10 +158,11 @@ def disaster(options, directory, step, wait_for):
                 b.create_pool("tidemark", app="tidemark")
             pair.setup()
             with open(pair.osaka.config_path, "a") as f:
-                f.write('standby: { all: { assets: [ "tokyo:rbd/rbd/*" ], pool: rbd } }\n')
+                f.write('standby: { all: { assets: [ "tokyo:rbd/rbd/*" ], pool: rbd } }\n'
+                        'drills: { all: { assets: [ "tokyo:rbd/rbd/*" ], pool: rbd, objective: { rto: 5m } } }\n')
             pair.start()
         step("create certificates and the store, start an agent at each site", set_up)
-        Disaster(pair, a, b, directory, step, wait_for).run()
+        Disaster(pair, a, b, directory, options.page, step, wait_for).run()
     finally:
         if pair:
             pair.stop()
