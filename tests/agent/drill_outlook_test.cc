@@ -23,7 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-const Timestamp kStart = Timestamp(hours(24 * 20000));
+const Timestamp kStart = Timestamp{} + hours(24 * 20000);
 
 DrillAsset recovered(std::string name, std::string method, Duration took, std::uint64_t written) {
   DrillAsset asset;

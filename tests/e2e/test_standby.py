@@ -279,7 +279,7 @@ class Standby(Case):
         self.create("vol", mib=8, io=self.io["b"])  # whatever it is now, it is nothing of ours
         self.osaka.start_agent()
         self.wait_for("the problem", lambda: (self.standby() or {}).get("state") == "problem")
-        self.assertIn("is none of ours", self.demote(ASSET, code=3)[0]["error"])
+        self.assertIn("is no standby of ours", self.demote(ASSET, code=3)[0]["error"])
         self.remove_image(self.io["b"], "vol")
         self.demote(ASSET, "--lost")
         self.demote(ASSET, "--lost")
