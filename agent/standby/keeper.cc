@@ -361,6 +361,11 @@ Status StandbyKeeper::demote_lost(const SiteAsset& asset) {
   TM_TRY(role, store_.set_role_at(role, [&] { return chosen(asset, {}); }));
   log::warn("{}:{} is handed over at point {} (token {}); what image {} had beyond it is given up",
             asset.site, text, role.point.hex(), role.token, role.image);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = members_.find({asset.site, text}); found != members_.end())
+      found->second.status.state = "demoting";  // whatever it was a problem of before
+  }
   wake(asset);
   return {};
 }
