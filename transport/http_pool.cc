@@ -1,15 +1,13 @@
-#include "transport/s3/pool.h"
+#include "transport/http_pool.h"
 
 #include <algorithm>
 
 #include "transport/tcp_stream.h"
 #include "transport/tls_stream.h"
 
-namespace tidemark::s3 {
+namespace tidemark::net {
 
-using namespace net;
-
-Lease& Lease::operator=(Lease&& other) noexcept {
+HttpLease& HttpLease::operator=(HttpLease&& other) noexcept {
   if (this == &other) return *this;
   release();
   pool_ = std::exchange(other.pool_, nullptr);
@@ -19,21 +17,12 @@ Lease& Lease::operator=(Lease&& other) noexcept {
   return *this;
 }
 
-void Lease::release() {
+void HttpLease::release() {
   if (pool_ == nullptr) return;
   std::exchange(pool_, nullptr)->give_back(std::move(connection_), keep_);
 }
 
-Result<std::unique_ptr<Pool>> Pool::create(PoolOptions options) {
-  std::unique_ptr<Pool> pool(new Pool(std::move(options)));
-  if (pool->options_.origin.tls) {
-    TM_TRY(pool->contexts_,
-           TlsContexts::load({{}, {}, pool->options_.ca_file}, TlsSide::web_client));
-  }
-  return pool;
-}
-
-Status Pool::take_place(std::optional<microseconds> deadline, std::stop_token stop) {
+Status HttpPool::take_place(std::optional<microseconds> deadline, std::stop_token stop) {
   std::unique_lock lock(mutex_);
   const auto there = [&] { return in_use_ < options_.connections_max; };
   const bool got = deadline ? place_.wait_for(lock, stop, *deadline - uptime(), there)
@@ -48,7 +37,7 @@ Status Pool::take_place(std::optional<microseconds> deadline, std::stop_token st
   return {};
 }
 
-void Pool::give_back_place() {
+void HttpPool::give_back_place() {
   {
     const std::lock_guard lock(mutex_);
     --in_use_;
@@ -56,7 +45,7 @@ void Pool::give_back_place() {
   place_.notify_one();
 }
 
-void Pool::give_back(std::unique_ptr<Connection> connection, bool keep) {
+void HttpPool::give_back(std::unique_ptr<PooledConnection> connection, bool keep) {
   if (keep && !connection->cancel->is_set() && connection->channel->keepable()) {
     connection->idle_since = uptime();
     const std::lock_guard lock(mutex_);
@@ -66,7 +55,7 @@ void Pool::give_back(std::unique_ptr<Connection> connection, bool keep) {
   give_back_place();
 }
 
-std::unique_ptr<Connection> Pool::pop_kept() {
+std::unique_ptr<PooledConnection> HttpPool::pop_kept() {
   const std::lock_guard lock(mutex_);
   if (kept_.empty()) return nullptr;
   auto connection = std::move(kept_.back());
@@ -74,7 +63,7 @@ std::unique_ptr<Connection> Pool::pop_kept() {
   return connection;
 }
 
-std::unique_ptr<Connection> Pool::take_kept(std::uint64_t generation) {
+std::unique_ptr<PooledConnection> HttpPool::take_kept(std::uint64_t generation) {
   while (auto connection = pop_kept()) {
     const bool young = uptime() - connection->idle_since < options_.idle_time_max;
     if (young && connection->generation == generation && connection->channel->stream().is_quiet())
@@ -83,24 +72,27 @@ std::unique_ptr<Connection> Pool::take_kept(std::uint64_t generation) {
   return nullptr;
 }
 
-Result<Lease> Pool::lease(bool fresh, std::optional<microseconds> deadline, std::stop_token stop) {
+Result<HttpLease> HttpPool::lease(bool fresh, std::optional<microseconds> deadline,
+                                  std::stop_token stop) {
   TM_DO(take_place(deadline, stop));
   TlsContext context;
-  if (contexts_ != nullptr) context = contexts_->current();
+  if (options_.origin.tls) context = options_.contexts->current();
   if (!fresh) {
-    if (auto kept = take_kept(context.generation)) return Lease(this, std::move(kept), true);
+    if (auto kept = take_kept(context.generation)) return HttpLease(this, std::move(kept), true);
   }
   auto opened = open(std::move(context), deadline, stop);
   if (!opened) {
     give_back_place();
     return opened.error();
   }
-  return Lease(this, *std::move(opened), false);
+  return HttpLease(this, *std::move(opened), false);
 }
 
-Status Pool::connect(Connection& connection, const TlsContext& context, microseconds deadline) {
+Status HttpPool::connect(PooledConnection& connection, const TlsContext& context,
+                         microseconds deadline) {
   const Origin& origin = options_.origin;
   TM_TRY(Fd socket, connect_tcp(origin.host, origin.port, deadline - uptime(), *connection.cancel));
+  if (options_.keep_alive) set_keep_alive(socket.get());
   if (!origin.tls) {
     connection.channel = std::make_unique<HttpChannel>(
         std::make_unique<TcpStream>(std::move(socket), *connection.cancel, options_.stall_timeout));
@@ -110,14 +102,14 @@ Status Pool::connect(Connection& connection, const TlsContext& context, microsec
                                         *connection.cancel, options_.stall_timeout));
   TlsStream& tls = *stream;
   connection.channel = std::make_unique<HttpChannel>(std::move(stream));
-  TM_DO(expect_host(tls.ssl(), origin.host, true));
+  TM_DO(expect_host(tls.ssl(), options_.tls_name.empty() ? origin.host : options_.tls_name, true));
   return tls.handshake(deadline - uptime());
 }
 
-Result<std::unique_ptr<Connection>> Pool::open(TlsContext context,
-                                               std::optional<microseconds> deadline,
-                                               std::stop_token stop) {
-  auto connection = std::make_unique<Connection>();
+Result<std::unique_ptr<PooledConnection>> HttpPool::open(TlsContext context,
+                                                         std::optional<microseconds> deadline,
+                                                         std::stop_token stop) {
+  auto connection = std::make_unique<PooledConnection>();
   TM_TRY(connection->cancel, Event::create());
   connection->generation = context.generation;
   const std::stop_callback on_stop(stop, [&] { connection->cancel->set(); });
@@ -126,4 +118,4 @@ Result<std::unique_ptr<Connection>> Pool::open(TlsContext context,
   return connection;
 }
 
-}  // namespace tidemark::s3
+}  // namespace tidemark::net

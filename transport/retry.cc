@@ -1,13 +1,11 @@
-#include "transport/s3/retry.h"
+#include "transport/retry.h"
 
 #include <algorithm>
 
 #include "base/crypto.h"
 #include "base/queue.h"
 
-namespace tidemark::s3 {
-
-using namespace net;
+namespace tidemark::net {
 
 void RetryTokens::refill() {
   const microseconds now = uptime();
@@ -41,8 +39,8 @@ RetryBudget::RetryBudget(const RetryOptions& options, RetryTokens& tokens,
       last_start_(deadline ? std::min(*deadline, uptime() + options.time_max)
                            : uptime() + options.time_max) {}
 
-std::optional<Failure> RetryBudget::wait(const Failure& failure, microseconds wait_min) {
-  if (attempts_ >= options_.attempts_max) return failure;
+RetryBudget::Verdict RetryBudget::wait(microseconds wait_min) {
+  if (attempts_ >= options_.attempts_max) return Verdict::spent;
   // The n-th wait is anywhere below backoff_first * 2^n.
   microseconds longest = options_.backoff_max;
   const unsigned doublings = attempts_ - 1;
@@ -54,12 +52,11 @@ std::optional<Failure> RetryBudget::wait(const Failure& failure, microseconds wa
   microseconds pause(static_cast<std::int64_t>(chance % span));
   pause = std::max(pause, wait_min);
   const auto token_wait = tokens_.take(last_start_ - uptime());
-  if (!token_wait) return failure;
+  if (!token_wait) return Verdict::spent;
   pause = std::max(pause, *token_wait);
-  if (uptime() + pause > last_start_) return failure;
+  if (uptime() + pause > last_start_) return Verdict::spent;
   ++attempts_;
-  if (!sleep_for(stop_, pause)) return Failure(Error(ErrorCode::cancelled, "cancelled"));
-  return std::nullopt;
+  return sleep_for(stop_, pause) ? Verdict::again : Verdict::cancelled;
 }
 
-}  // namespace tidemark::s3
+}  // namespace tidemark::net

@@ -1,15 +1,14 @@
 // When a request may be sent again: one budget for each operation, and one for all that share a
-// client, so that a gateway in trouble sees a trickle and not a storm.
+// client, so that a server in trouble sees a trickle and not a storm.
 #pragma once
 
 #include <mutex>
 #include <optional>
 #include <stop_token>
 
-#include "transport/s3/error.h"
 #include "transport/socket.h"
 
-namespace tidemark::s3 {
+namespace tidemark::net {
 
 struct RetryOptions {
   unsigned attempts_max = 8;
@@ -29,7 +28,7 @@ class RetryTokens {
       : max_(tokens_max), per_second_(tokens_per_second), tokens_(tokens_max) {}
   // Takes a token, and how long to wait until it is there; nothing, and none taken, where that
   // would be longer than `wait_max`.
-  std::optional<net::microseconds> take(net::microseconds wait_max);
+  std::optional<microseconds> take(microseconds wait_max);
   // A request succeeded: half a token comes back.
   void refund();
 
@@ -37,30 +36,34 @@ class RetryTokens {
   void refill();
   const double max_, per_second_;
   std::mutex mutex_;
-  double tokens_;                             // negative: promised ahead; guarded by mutex_
-  net::microseconds filled_ = net::uptime();  // guarded by mutex_
+  double tokens_;                   // negative: promised ahead; guarded by mutex_
+  microseconds filled_ = uptime();  // guarded by mutex_
 };
 
 // The attempts of one operation. Used by one thread.
 class RetryBudget {
  public:
   RetryBudget(const RetryOptions& options, RetryTokens& tokens,
-              std::optional<net::microseconds> deadline, std::stop_token stop);
+              std::optional<microseconds> deadline, std::stop_token stop);
 
-  // Waits before the next attempt (exponentially longer, with full jitter, at least `wait_min`).
-  // The error to end with where there must be none: `failure` itself, or `cancelled`.
-  std::optional<Failure> wait(const Failure& failure, net::microseconds wait_min);
+  enum class Verdict {
+    again,      // the wait is over: another attempt
+    spent,      // there must be none
+    cancelled,  // the stop token was set
+  };
+  // Waits before the next attempt: exponentially longer, with full jitter, at least `wait_min`.
+  Verdict wait(microseconds wait_min);
 
-  std::optional<net::microseconds> deadline() const { return deadline_; }
+  std::optional<microseconds> deadline() const { return deadline_; }
   const std::stop_token& stop() const { return stop_; }
 
  private:
   const RetryOptions& options_;
   RetryTokens& tokens_;
-  const std::optional<net::microseconds> deadline_;
+  const std::optional<microseconds> deadline_;
   const std::stop_token stop_;
-  const net::microseconds last_start_;
+  const microseconds last_start_;
   unsigned attempts_ = 1;
 };
 
-}  // namespace tidemark::s3
+}  // namespace tidemark::net
