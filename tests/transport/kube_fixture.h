@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -62,6 +63,17 @@ class RawServer {
   std::size_t connections_ = 0;        // guarded by mutex_
   std::vector<std::jthread> threads_;  // guarded by mutex_
   std::jthread acceptor_;
+};
+
+// Time is what it was set to. Safe from any thread.
+class HandClock final : public Clock {
+ public:
+  Timestamp now() const override { return {us_.load()}; }
+  std::chrono::microseconds uptime() const override { return std::chrono::microseconds(us_); }
+  void advance(std::chrono::microseconds by) { us_ += by.count(); }
+
+ private:
+  std::atomic<std::int64_t> us_{1'700'000'000'000'000};
 };
 
 // False once the other end is gone or `stop` is set. Waits for bytes.
