@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "transport/http_text.h"
+#include "transport/kube/document.h"
 
 namespace tidemark::kube {
 namespace {
@@ -133,7 +134,7 @@ ApiError ApiError::context(std::string_view doing) && {
 
 ApiError error_of_answer(unsigned status, const HttpHeaders& headers, std::string_view body) {
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r')) body.remove_suffix(1);
-  return error_of(status, json::parse(body, nullptr, false), body, headers);
+  return error_of(status, parse_document(body), body, headers);
 }
 
 ApiError error_of_status(const json& status) {

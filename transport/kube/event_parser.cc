@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "transport/kube/document.h"
 
 namespace tidemark::kube {
 namespace {
@@ -22,7 +23,7 @@ Status EventParser::end_line(std::string_view line,
                              const std::function<Status(WatchEvent)>& on_event) {
   if (line.ends_with('\r')) line.remove_suffix(1);
   if (line.empty()) return {};
-  auto json = nlohmann::json::parse(line, nullptr, false);
+  auto json = parse_document(line);
   if (!json.is_object() || !json.contains("object") || !json["object"].is_object())
     return Error(ErrorCode::corruption, "a watch delivered what is no event");
   return on_event({type_of(text_at(json, "type")), std::move(json["object"])});

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "transport/kube/document.h"
 #include "transport/kube/websocket.h"
 
 namespace tidemark::kube {
@@ -35,24 +36,24 @@ ApiError unclear(Error error) {
   return unknown;
 }
 
-Status send_input(WebSocket& socket, std::string_view input) {
+Status send_input(WebSocket& socket, std::string_view input, const std::stop_token& stop) {
   Bytes message;
   while (!input.empty()) {
     const std::string_view part = input.substr(0, kInputStep);
     message.assign(1, kStdin);
     append(message, as_bytes(part));
-    TM_DO(socket.send(message));
+    TM_DO(socket.send(message, stop));
     input.remove_prefix(part.size());
   }
   message.assign(1, kClose);
   message.push_back(kStdin);
-  return socket.send(message);
+  return socket.send(message, stop);
 }
 
 Status converse(WebSocket& socket, const ExecRequest& request, ExecOutput& output,
                 const std::stop_token& stop) {
   if (request.input) {
-    const auto sent = send_input(socket, *request.input);
+    const auto sent = send_input(socket, *request.input, stop);
     // A command that ends without reading it all is no failure: its status says what it is.
     if (!sent && sent.error().code() != ErrorCode::unavailable) return sent;
   }
@@ -92,7 +93,7 @@ Status ExecOutput::take(ByteView message) {
     default:
       return {};
   }
-  Json status = Json::parse(as_text(data), nullptr, false);
+  Json status = parse_document(as_text(data));
   if (!status.is_object()) return Error(ErrorCode::corruption, "the status of the command is none");
   if (!has_status()) status_ = std::move(status);
   return {};

@@ -33,7 +33,8 @@ struct Client::Page {
   std::string next;              // the continue token; empty at the beginning
   std::string resource_version;  // of the first page
   std::size_t count = 0;
-  bool moved = false;  // a page of another instant came
+  bool moved = false;    // a page of another instant came
+  bool refused = false;  // by the visitor
 };
 
 // Reads one page. True where it was the last one.
@@ -58,7 +59,9 @@ Outcome<bool> Client::list_page(const ApiRequest& base, Page& page, const ListVi
   if (!items.is_array() && !items.is_null()) return odd("has no items");
   for (Json& item : items) {
     complete(item, body);
-    TM_DO(visitor.item(std::exchange(item, nullptr)));
+    const Status taken = visitor.item(std::exchange(item, nullptr));
+    page.refused = !taken;
+    if (!taken) return taken.error();
     ++page.count;
   }
   page.next = std::move(next);
@@ -83,7 +86,7 @@ Outcome<Listed> Client::list(const Resource& resource, const ListOptions& option
     if (last && *last) return Listed{page.resource_version, page.count};
     if (last && !page.moved) continue;
     const bool too_large = !last && last.error().code() == ErrorCode::resource_exhausted &&
-                           last.error().status == 0 && page.limit > 1;
+                           last.error().status == 0 && !page.refused && page.limit > 1;
     const bool again = page.moved || too_large || (!last && last.error().expired());
     if (!again || restarts == kRestartsMax)
       return last ? ApiError(Error(ErrorCode::unavailable, doing + ": it changes all the time"))

@@ -6,6 +6,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "transport/http_text.h"
+#include "transport/kube/document.h"
 
 namespace tidemark::kube {
 namespace {
@@ -123,6 +124,12 @@ Result<std::unique_ptr<Requester>> Requester::create(ClientOptions options) {
   pool.stall_timeout = kStreamStall;
   pool.keep_alive = true;
   requester->streams_ = std::make_unique<HttpPool>(std::move(pool));
+  // They are held by the contexts and the token's source now.
+  Access& given = requester->options_.access;
+  for (std::string* const secret : {&given.texts.key, &given.token})
+    wipe({reinterpret_cast<std::uint8_t*>(secret->data()), secret->size()});
+  given.texts.key.clear();
+  given.token.clear();
   return requester;
 }
 
@@ -272,7 +279,7 @@ Outcome<Answer> Requester::read_answer(OpenAnswer answer, std::uint64_t bytes_ma
   auto text = read_text(answer, bytes_max, stop);
   if (!text) return std::move(text).error().context("the answer");
   Answer whole{answer.status, std::move(answer.headers), *std::move(text), {}};
-  whole.body = nlohmann::json::parse(whole.text, nullptr, false);
+  whole.body = parse_document(whole.text);
   return whole;
 }
 

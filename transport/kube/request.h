@@ -114,7 +114,7 @@ class Requester {
   std::optional<ApiError> before_repeat(const ApiRequest& request, ApiError error,
                                         net::RetryBudget& budget, Attempt& attempt);
 
-  const ClientOptions options_;
+  ClientOptions options_;  // as given, but for the secrets; never changed after create()
   net::Origin origin_;
   std::string prefix_;  // of paths
   TokenSource token_;

@@ -75,7 +75,10 @@ Status WebSocket::send_frame(Opcode opcode, ByteView payload) {
   return lease_.channel().stream().write(encode_frame(opcode, payload, mask));
 }
 
-Status WebSocket::send(ByteView data) { return send_frame(Opcode::binary, data); }
+Status WebSocket::send(ByteView data, const std::stop_token& stop) {
+  const std::stop_callback on_stop(stop, [&event = lease_.cancel()] { event.set(); });
+  return send_frame(Opcode::binary, data);
+}
 
 Status WebSocket::close(std::uint16_t code) {
   if (std::exchange(close_sent_, true)) return {};

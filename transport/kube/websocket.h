@@ -84,7 +84,7 @@ class WebSocket {
   // All that follows ends with `deadline_exceeded` at this point of uptime().
   void set_deadline(std::chrono::microseconds deadline);
   // Sends one message.
-  Status send(ByteView data);
+  Status send(ByteView data, const std::stop_token& stop);
   // The next message, put together where it came in parts, or the server's Close. `unavailable`
   // where the connection ends without one.
   Result<Message> receive(const std::stop_token& stop);
