@@ -308,6 +308,19 @@ TEST(KubeClient, AnAnswerAboveTheLimitIsNotRead) {
   }
 }
 
+// Whoever takes such a document apart goes down by recursion.
+TEST(KubeClient, ADocumentThatIsNestedWithoutEndIsNone) {
+  const std::string deep = R"({"a":)" + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  const RawServer server(in_turn({text_answer(200, deep), text_answer(404, deep)}));
+  const auto client = kube_client(server.url());
+  const auto got = client->get(kConfigMaps, kPlan);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code(), ErrorCode::corruption) << got.error().describe();
+  const auto missing = client->get(kConfigMaps, kPlan);
+  ASSERT_FALSE(missing);
+  EXPECT_TRUE(missing.error().no_such_api());
+}
+
 TEST(KubeClient, WarningsAreLogged) {
   const RawServer server(in_turn({exchange("107").response}));
   const auto client = kube_client(server.url());
