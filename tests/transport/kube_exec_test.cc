@@ -109,7 +109,7 @@ class ExecServer {
 };
 
 TEST(KubeExec, ACommandGetsItsInputAndGivesItsOutput) {
-  const ExecServer server(message(1, "") + message(1, "out") + message(2, "err") +
+  const ExecServer server(message(3, "") + message(1, "") + message(1, "out") + message(2, "err") +
                           message(1, "put") + status(kSuccess) + kGoodbye);
   kube::ExecRequest request;
   request.container = "db";
