@@ -113,7 +113,7 @@ TEST(KubeExec, ACommandGetsItsInputAndGivesItsOutput) {
                           message(1, "put") + status(kSuccess) + kGoodbye);
   kube::ExecRequest request;
   request.container = "db";
-  request.input = "freeze\n";
+  request.input.emplace("freeze\n");
   const auto result = server.exec(request);
   ASSERT_TRUE(result) << result.error().describe();
   EXPECT_EQ(result->exit_code, 0);
@@ -149,7 +149,7 @@ TEST(KubeExec, OlderServersSpeakVersionFourWithoutInput) {
             "v5.channel.k8s.io, v4.channel.k8s.io");
   // Where there is input, its end matters: v4 is not offered then, and not taken.
   kube::ExecRequest request;
-  request.input = "x";
+  request.input.emplace("x");
   const auto refused = server.exec(request);
   ASSERT_FALSE(refused);
   EXPECT_EQ(server.seen()[1].headers.at("sec-websocket-protocol"), "v5.channel.k8s.io");
