@@ -24,6 +24,12 @@ struct TlsFiles {
   std::filesystem::path ca;  // one or more roots, so that two can overlap
 };
 
+// The same as texts: each that is not empty takes the place of its file. Key material that came in
+// a document thus reaches OpenSSL without another file.
+struct TlsTexts {
+  std::string certificate = {}, key = {}, ca = {};
+};
+
 // Header names are lower case.
 using HttpHeaders = std::map<std::string, std::string, std::less<>>;
 

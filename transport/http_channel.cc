@@ -26,7 +26,7 @@ Result<AnswerHead> HttpChannel::receive_head(bool head_only, std::uint64_t body_
     if (!there)
       return Error(ErrorCode::unavailable, "the connection was closed before an answer came");
     head.status = reader_->header().result_int();
-  } while (head.status >= 100 && head.status < 200);
+  } while (head.status >= 100 && head.status < 200 && head.status != 101);
   head.headers = headers_of(reader_->header());
   head.length = reader_->length();
   head.framed = head.length || reader_->chunked() || reader_->body_done();
@@ -34,6 +34,10 @@ Result<AnswerHead> HttpChannel::receive_head(bool head_only, std::uint64_t body_
 }
 
 Result<std::size_t> HttpChannel::receive_body(ByteSpan into) { return reader_->read_body(into); }
+
+Result<std::size_t> HttpChannel::receive_raw(ByteSpan into) { return reader_->read_raw(into); }
+
+bool HttpChannel::raw_buffered() const { return reader_->has_buffered(); }
 
 bool HttpChannel::body_done() const { return reader_->body_done(); }
 

@@ -26,13 +26,19 @@ class HttpChannel {
 
   ByteStream& stream() { return *stream_; }
 
-  // The next answer; interim ones (1xx) are passed over. REQUIRES: the body before was read to its
+  // The next answer; interim ones (1xx) are passed over, except for 101, which ends HTTP on this
+  // connection: what follows is read by receive_raw(). REQUIRES: the body before was read to its
   // end. `invalid_argument` for one that is malformed, `unavailable` where the connection ends.
   Result<AnswerHead> receive_head(bool head_only, std::uint64_t body_bytes_max);
   // Some bytes of the body; 0 at its end, which was then seen. A connection that ends before is
   // `unavailable`. REQUIRES: !into.empty().
   Result<std::size_t> receive_body(ByteSpan into);
   bool body_done() const;
+  // Bytes of the protocol that was switched to, as ByteStream::read_some(). REQUIRES: a head with
+  // status 101 was received.
+  Result<std::size_t> receive_raw(ByteSpan into);
+  // Whether some of them have been read off the stream already, so that waiting for it is wrong.
+  bool raw_buffered() const;
 
   // Whether bytes of the answer to the current request have arrived.
   bool answer_began() const;

@@ -51,6 +51,11 @@ class MessageReader {
 
   // Some bytes of the body; 0 at its end. REQUIRES: !into.empty().
   Result<std::size_t> read_body(ByteSpan into);
+  // What follows a message that switched to another protocol.
+  Result<std::size_t> read_raw(ByteSpan into) {
+    const std::size_t n = take_buffered(into);
+    return n > 0 ? Result<std::size_t>(n) : stream_.read_some(into);
+  }
 
  private:
   static constexpr std::size_t kReadBytes = 64 * kKiB;

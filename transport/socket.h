@@ -48,6 +48,8 @@ Result<Fd> connect_tcp(const std::string& host, std::uint16_t port, microseconds
                        const Event& cancel);
 
 void set_no_delay(int fd);
+// Has a peer that is gone without a word found out within about two minutes.
+void set_keep_alive(int fd);
 // Has what arrives next acknowledged at once. A peer with Nagle's delay that writes an answer in
 // two pieces, as radosgw does, else sends the second one when this end's delayed acknowledgement
 // comes: 40 ms for each request. The kernel forgets it with the next bytes that are sent.

@@ -91,11 +91,22 @@ Result<std::shared_ptr<SSL_CTX>> make_context(TlsSide side) {
 
 }  // namespace
 
-Result<std::unique_ptr<TlsContexts>> TlsContexts::load(TlsFiles files, TlsSide side) {
-  std::unique_ptr<TlsContexts> contexts(new TlsContexts(std::move(files), side));
+Result<std::unique_ptr<TlsContexts>> TlsContexts::load(TlsFiles files, TlsSide side,
+                                                       TlsTexts texts) {
+  std::unique_ptr<TlsContexts> contexts(new TlsContexts(std::move(files), side, std::move(texts)));
   const std::lock_guard lock(contexts->mutex_);
   TM_DO(contexts->reload(contexts->stamps()));
   return contexts;
+}
+
+TlsContexts::~TlsContexts() {
+  wipe({reinterpret_cast<std::uint8_t*>(texts_.key.data()), texts_.key.size()});
+}
+
+Result<Bytes> TlsContexts::read(const std::filesystem::path& path, const std::string& text) const {
+  if (!text.empty()) return copy_of(as_bytes(text));
+  if (side_ == TlsSide::web_client && path.empty()) return Bytes();
+  return read_file(path, kFileBytesMax);
 }
 
 TlsContext TlsContexts::current() {
@@ -129,21 +140,19 @@ TlsContexts::Stamps TlsContexts::stamps() const {
 
 Status TlsContexts::reload(const Stamps& seen) {
   const auto named = [](const std::filesystem::path& path, Error error) {
-    return Error(ErrorCode::invalid_argument, path.string() + ": " + error.message());
+    const std::string where = path.empty() ? "TLS texts" : path.string();
+    return Error(ErrorCode::invalid_argument, where + ": " + error.message());
   };
   const bool web = side_ == TlsSide::web_client;
-  const auto read = [&](const std::filesystem::path& path) {
-    return web && path.empty() ? Result<Bytes>(Bytes()) : read_file(path, kFileBytesMax);
-  };
-  auto certificate = read(files_.certificate);
+  auto certificate = read(files_.certificate, texts_.certificate);
   if (!certificate) return certificate.error().context("TLS certificate");
-  auto key = read(files_.key);
+  auto key = read(files_.key, texts_.key);
   if (!key) return key.error().context("TLS key");
   struct Wipe {
     Bytes& bytes;
     ~Wipe() { wipe(bytes); }
   } const wipe_key{*key};
-  auto ca = read(files_.ca);
+  auto ca = read(files_.ca, texts_.ca);
   if (!ca) return ca.error().context("TLS CA");
 
   Sha256 hash;
@@ -153,11 +162,12 @@ Status TlsContexts::reload(const Stamps& seen) {
     TM_TRY(auto context, make_context(side_));
     const auto roots = add_roots(context.get(), *ca, side_);
     if (!roots) return named(files_.ca, roots.error());
-    const auto identity = web ? Status{} : set_identity(context.get(), *certificate, *key);
+    const bool anonymous = web && certificate->empty() && key->empty();
+    const auto identity = anonymous ? Status{} : set_identity(context.get(), *certificate, *key);
     if (!identity) return named(files_.certificate, identity.error());
     if (current_.context != nullptr)
       log::info("TLS files have changed and are in use: {}",
-                web ? files_.ca.string() : files_.certificate.string());
+                files_.certificate.empty() ? files_.ca.string() : files_.certificate.string());
     current_ = {std::move(context), current_.generation + 1};
     digest_ = digest;
   }

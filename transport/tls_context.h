@@ -15,7 +15,7 @@ namespace tidemark::net {
 enum class TlsSide {
   server,      // of a site: TLS 1.3, a certificate on both sides
   client,      // of a site
-  web_client,  // of a service that is no site: TLS 1.2 too, no certificate of ours
+  web_client,  // of a service that is no site: TLS 1.2 too, a certificate of ours only where given
 };
 
 struct TlsContext {
@@ -26,12 +26,15 @@ struct TlsContext {
 };
 
 // Builds contexts without resumption, and builds them anew when the files change. A web client
-// needs no certificate and key, and without a CA file it trusts the system's roots. Safe from any
+// needs no certificate and key, and without a CA it trusts the system's roots. Safe from any
 // thread.
 class TlsContexts {
  public:
   // `invalid_argument` (with the path) where the files are missing, unreadable or do not fit.
-  static Result<std::unique_ptr<TlsContexts>> load(TlsFiles files, TlsSide side);
+  static Result<std::unique_ptr<TlsContexts>> load(TlsFiles files, TlsSide side,
+                                                   TlsTexts texts = {});
+
+  ~TlsContexts();
 
   // The newest usable context. Files that are unreadable or do not fit at present leave the last
   // good one in use, and are tried again at each call.
@@ -45,12 +48,15 @@ class TlsContexts {
   };
   using Stamps = std::array<Stamp, 3>;
 
-  TlsContexts(TlsFiles files, TlsSide side) : files_(std::move(files)), side_(side) {}
+  TlsContexts(TlsFiles files, TlsSide side, TlsTexts texts)
+      : files_(std::move(files)), side_(side), texts_(std::move(texts)) {}
+  Result<Bytes> read(const std::filesystem::path& path, const std::string& text) const;
   Stamps stamps() const;
   Status reload(const Stamps& seen);
 
   const TlsFiles files_;
   const TlsSide side_;
+  TlsTexts texts_;  // as given; wiped at the end
   std::mutex mutex_;
   TlsContext current_;        // guarded by mutex_
   Digest digest_{};           // of the files behind current_; guarded by mutex_

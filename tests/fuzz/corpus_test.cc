@@ -24,6 +24,7 @@ void fuzz_blob(tidemark::ByteView input);
 void fuzz_s3_xml(tidemark::ByteView input);
 void fuzz_nbd(tidemark::ByteView input);
 void fuzz_range(tidemark::ByteView input);
+void fuzz_kube(tidemark::ByteView input);
 
 namespace tidemark {
 namespace {
@@ -126,6 +127,26 @@ std::vector<Bytes> range_seeds() {
   return seeds;
 }
 
+// What an API server sends: a watch, the frames of an exec, and an error; each with the place of a
+// cut before it.
+std::vector<Bytes> kube_seeds() {
+  std::vector<Bytes> seeds;
+  using namespace std::string_view_literals;
+  for (const std::string_view text :
+       {"\x00@{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"uid\":\"a\",\"name\":\"b\"}}}\n"
+        "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"9\"}}}\n"
+        "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410}}\r\n"sv,
+        "\x01p\x82\x01\x01\x02\x03\x01"
+        "ab\x89\x01x\x80\x01"
+        "c\x82\x16\x03{\"status\":\"Success\"}"
+        "\x88\x02\x03\xe8"sv,
+        "\x02 "
+        "{\"status\":\"Failure\",\"reason\":\"NonZeroExitCode\",\"code\":422,\"details\":{\"causes"
+        "\":[{\"reason\":\"ExitCode\",\"message\":\"7\"}],\"retryAfterSeconds\":3}}"sv})
+    seeds.push_back(copy_of(as_bytes(text)));
+  return seeds;
+}
+
 struct Target {
   const char* name;
   void (*run)(ByteView);
@@ -163,6 +184,7 @@ const Target kTargets[] = {
     {"S3Xml", fuzz_s3_xml, s3_xml_seeds, 2 * kMiB},
     {"Nbd", fuzz_nbd, nbd_seeds, 16 * kMiB},
     {"Range", fuzz_range, range_seeds, 4 * kMiB},
+    {"Kube", fuzz_kube, kube_seeds, 4 * kMiB},
 };
 
 Bytes mutated(test::Rng& rng, const std::vector<Bytes>& seeds) {

@@ -21,7 +21,7 @@ THIRD_PARTY = [
     (r"rbd/", ["snapshot/rbd/"]),
     (r"rados/", ["snapshot/rbd/", "store/backend/"]),
     (r"rocksdb/", ["catalog/"]),
-    (r"yaml-cpp/", ["config/"]),
+    (r"yaml-cpp/", ["config/", "transport/kube/"]),
     (r"CLI/", ["agent/cli/"]),
     (r"zstd(_errors)?\.h", ["store/"]),
     (r"openssl/", ["base/", "transport/"]),

@@ -35,12 +35,14 @@
 #include <string_view>
 #include <vector>
 
+#include "transport/retry.h"
 #include "transport/s3/body.h"
-#include "transport/s3/retry.h"
 #include "transport/s3/signature.h"
 #include "transport/s3/types.h"
 
 namespace tidemark::s3 {
+
+using net::RetryOptions;
 
 // How bodies from a BodySource are covered by the signature.
 enum class PayloadSigning {

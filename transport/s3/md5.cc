@@ -37,12 +37,4 @@ Md5Digest md5(ByteView data) {
   return hash.finish();
 }
 
-std::string to_base64(ByteView bytes) {
-  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), bytes.data(),
-                                   static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
-}
-
 }  // namespace tidemark::s3

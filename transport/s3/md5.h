@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "transport/base64.h"
 
 namespace tidemark::s3 {
 
@@ -29,6 +30,6 @@ class Md5 {
 
 Md5Digest md5(ByteView data);
 // As Content-MD5 carries it.
-std::string to_base64(ByteView bytes);
+using net::to_base64;
 
 }  // namespace tidemark::s3

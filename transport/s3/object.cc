@@ -125,7 +125,9 @@ Status Reader::reopen(const Error& broken) {
   answer_.reset();
   const bool can = options_.resume && position_ > 0 && !info_.etag.empty() && broken.retryable();
   if (!can) return broken;
-  if (auto end = budget_->wait(Failure(broken), std::chrono::microseconds(0))) return Error(*end);
+  const auto verdict = budget_->wait(std::chrono::microseconds(0));
+  if (verdict == RetryBudget::Verdict::spent) return broken;
+  if (verdict == RetryBudget::Verdict::cancelled) return Error(ErrorCode::cancelled, "cancelled");
   auto answer = requester_.open(request(), *budget_);
   if (!answer) return answer.error().context("go on reading");
   TM_DO(check_resumed(*answer));

@@ -62,53 +62,22 @@ struct Requester::Attempt {
   bool skew_mended = false, keys_mended = false, source_read = false;
 };
 
-OpenAnswer::OpenAnswer(unsigned status_in, AnswerHead head, Lease lease, bool keep)
-    : status(status_in),
-      headers(std::move(head.headers)),
-      length(head.length),
-      lease_(std::move(lease)),
-      keep_(keep) {
-  if (lease_.channel().body_done()) finish();
-}
-
-void OpenAnswer::finish() {
-  done_ = true;
-  if (keep_) lease_.keep();
-  lease_.release();
-}
-
-Result<std::size_t> OpenAnswer::read(ByteSpan into, const std::stop_token& stop) {
-  if (done_) return std::size_t{0};
-  Result<std::size_t> n = Error(ErrorCode::cancelled, "cancelled");
-  {
-    const std::stop_callback on_stop(stop, [&] { lease_.cancel().set(); });
-    n = lease_.channel().receive_body(into);
-  }
-  if (!n) {
-    lease_.release();
-    done_ = true;
-    if (stop.stop_requested()) return Error(ErrorCode::cancelled, "cancelled");
-    if (n.error().code() == ErrorCode::invalid_argument)
-      return Error(ErrorCode::unavailable, "a malformed answer: " + n.error().message());
-    return n;
-  }
-  if (*n == 0 || lease_.channel().body_done()) finish();
-  return n;
-}
-
 Result<std::unique_ptr<Requester>> Requester::create(ClientOptions options) {
   if (!options.credentials)
     return Error(ErrorCode::invalid_argument, "an S3 client needs credentials");
   TM_TRY(Origin origin, parse_origin_or_plain(options.endpoint));
   std::unique_ptr<Requester> requester(new Requester(std::move(options), std::move(origin)));
-  PoolOptions pool;
+  net::HttpPoolOptions pool;
   pool.origin = requester->origin_;
-  pool.ca_file = requester->options_.ca_file;
+  if (pool.origin.tls) {
+    TM_TRY(pool.contexts,
+           TlsContexts::load({{}, {}, requester->options_.ca_file}, TlsSide::web_client));
+  }
   pool.connections_max = requester->options_.connections_max;
   pool.connect_timeout = requester->options_.connect_timeout;
   pool.stall_timeout = requester->options_.stall_timeout;
   pool.idle_time_max = kIdleTimeMax;
-  TM_TRY(requester->pool_, Pool::create(std::move(pool)));
+  requester->pool_ = std::make_unique<HttpPool>(std::move(pool));
   return requester;
 }
 
@@ -202,8 +171,8 @@ Result<bool> Requester::send_source(const Request& request, const Signed& prepar
   return true;
 }
 
-Outcome<OpenAnswer> Requester::exchange(const Request& request, const Signed& prepared, Lease lease,
-                                        const RetryBudget& budget) {
+Outcome<OpenAnswer> Requester::exchange(const Request& request, const Signed& prepared,
+                                        HttpLease lease, const RetryBudget& budget) {
   HttpChannel& channel = lease.channel();
   std::optional<AnswerHead> head;
   bool whole = true, source_failed = false;
@@ -315,7 +284,15 @@ std::optional<Failure> Requester::before_repeat(const Request& request, const Fa
   const bool refused_unread = failure.untried || failure.status == 503 || failure.status == 429;
   if (!failure.retryable() || (!request.repeatable && !refused_unread)) return failure;
   if (budget.deadline() && uptime() >= *budget.deadline()) return failure;
-  return budget.wait(failure, failure.retry_after);
+  switch (budget.wait(failure.retry_after)) {
+    case RetryBudget::Verdict::again:
+      return std::nullopt;
+    case RetryBudget::Verdict::spent:
+      return failure;
+    case RetryBudget::Verdict::cancelled:
+      break;
+  }
+  return Failure(Error(ErrorCode::cancelled, "cancelled"));
 }
 
 Outcome<OpenAnswer> Requester::open(const Request& request, RetryBudget& budget) {

@@ -6,14 +6,21 @@
 #include <memory>
 #include <string>
 
+#include "transport/http_pool.h"
+#include "transport/open_answer.h"
+#include "transport/retry.h"
 #include "transport/s3/client.h"
 #include "transport/s3/error.h"
 #include "transport/s3/md5.h"
-#include "transport/s3/pool.h"
-#include "transport/s3/retry.h"
 #include "transport/s3/signature.h"
 
 namespace tidemark::s3 {
+
+using net::HttpLease;
+using net::HttpPool;
+using net::OpenAnswer;
+using net::RetryBudget;
+using net::RetryTokens;
 
 struct Request {
   std::string method = "GET";
@@ -36,25 +43,6 @@ struct Answer {
   unsigned status = 0;
   HttpHeaders headers;
   Bytes body;
-};
-
-// An answer whose body has yet to be read. Used by one thread.
-class OpenAnswer {
- public:
-  OpenAnswer(unsigned status_in, net::AnswerHead head, Lease lease, bool keep);
-
-  unsigned status = 0;
-  HttpHeaders headers;
-  std::optional<std::uint64_t> length;
-
-  // Some bytes; 0 at the end, which was seen. REQUIRES: !into.empty().
-  Result<std::size_t> read(ByteSpan into, const std::stop_token& stop);
-  bool done() const { return done_; }
-
- private:
-  void finish();
-  Lease lease_;
-  bool keep_ = false, done_ = false;
 };
 
 // Safe from any thread.
@@ -87,7 +75,7 @@ class Requester {
   Status address(const Request& request, std::string& host, std::string& path) const;
   Outcome<OpenAnswer> attempt(const Request& request, const Signed& prepared,
                               const RetryBudget& budget);
-  Outcome<OpenAnswer> exchange(const Request& request, const Signed& prepared, Lease lease,
+  Outcome<OpenAnswer> exchange(const Request& request, const Signed& prepared, HttpLease lease,
                                const RetryBudget& budget);
   Result<bool> send_source(const Request& request, const Signed& prepared,
                            net::HttpChannel& channel, bool& source_failed) const;
@@ -100,7 +88,7 @@ class Requester {
   const net::Origin origin_;
   RetryTokens tokens_;
   std::atomic<std::int64_t> clock_offset_us_ = 0;  // the server's clock less ours
-  std::unique_ptr<Pool> pool_;
+  std::unique_ptr<HttpPool> pool_;
 };
 
 }  // namespace tidemark::s3

@@ -153,7 +153,7 @@ Result<PutResult> Client::complete_upload(const std::string& bucket, const std::
     if (there && there->etag == expected && (size == 0 || there->size == size))
       return PutResult{there->etag, there->version_id};
     if (gone) return Error(ErrorCode::not_found, doing + ": no such upload, and no object of it");
-    if (budget.wait(failure, kLookAgain)) break;
+    if (budget.wait(kLookAgain) != RetryBudget::Verdict::again) break;
     // radosgw 16 calls an unknown upload one that is under way. Once it is gone, the object is
     // looked for one last time.
     const auto pending = list_parts(bucket, key, upload_id, call);
