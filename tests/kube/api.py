@@ -107,8 +107,8 @@ class Api:
                 return
             self._serve(connection, request, user)
         except ApiError as error:
-            if error.plain or error.code == 413:
-                flow = None
+            if error.plain or request.path.endswith("/exec"):
+                flow = None  # not, or not any more, in the hands of flow control
             if error.code == 503:
                 flow = False
             self._fail(connection, request, error, flow)

@@ -1,6 +1,5 @@
 """exec: a command of a "container", run as a process of this machine, over WebSocket v5 or v4."""
 
-import json
 import os
 import selectors
 import signal
@@ -11,7 +10,7 @@ import urllib.parse
 
 import websocket
 from errors import ApiError, bad_request
-from wire import Gone
+from wire import Gone, go_json
 
 PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 DIRECTORY = "kube-test/exec-dir"  # annotation of a pod: where its commands run
@@ -110,7 +109,7 @@ class Stream:
         self.send(first)
 
     def finish(self, status):
-        self.send(STATUS, json.dumps(status, separators=(",", ":")).encode())
+        self.send(STATUS, go_json(status))
         self.connection.write(websocket.close_frame(1000))
 
     def fail_at_node(self, request, target, container, down):

@@ -89,7 +89,7 @@ def fields_of(obj, res, door="", dots=True):
             if name != "metadata":
                 continue
         if name == "metadata":
-            value = {k: value[k] for k in META_FIELDS if value.get(k) and k != "generateName"}
+            value = {k: value[k] for k in META_FIELDS if value.get(k)}
             if not value or door == "status":
                 continue
         walk(value, ("f:" + name,), typing.child(res.schema, name))
@@ -300,7 +300,7 @@ def apply(live, config, res, manager, force, door=""):
                             if k in META_FIELDS or k in ("name", "namespace")}
     new = _merged(base, body, Typing(res), (), res.schema)
     others = set().union(*[p for e, p in entries.entries if e is not mine])
-    for path in sorted(owned - wanted, key=len, reverse=True):
+    for path in sorted(owned - wanted, key=len):  # an item goes before what is in it
         below = any(p[:len(path)] == path for p in others | wanted)
         if not below:
             _drop(new, path)

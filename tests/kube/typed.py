@@ -60,7 +60,8 @@ class Reader:
         if isinstance(typ, list):
             if not isinstance(value, list):
                 raise ValueError(_mismatch(self.kind, path, value, "[]string"))
-            return [self.read(v, typ[0], path) for v in value] or None
+            item = typ[0] + "?" if isinstance(typ[0], str) else typ[0]
+            return [self.read(v, item, path) for v in value] or None
         if typ in ("str", "time", "micro") and not isinstance(value, str):
             raise ValueError(_mismatch(self.kind, path, value, "string"))
         if typ == "bool" and not isinstance(value, bool):
@@ -136,7 +137,8 @@ def shown(obj, res):
     if res.custom:
         return _sorted(obj)
     meta = obj["metadata"]
-    order = {name: meta[name] for name in META_ORDER if name in meta}
+    order = {name: _sorted(meta[name]) if name in ("labels", "annotations") else meta[name]
+             for name in META_ORDER if name in meta}
     known = list(type_of(res))
     rest = {name: obj[name] for name in known if name in obj and name not in (
         "kind", "apiVersion", "metadata")}

@@ -10,7 +10,7 @@ import typed
 from errors import expired
 from lists import list_fault, partial, version_of
 from selection import Selector
-from wire import Gone
+from wire import Gone, go_json
 
 POLL_SECONDS = 0.2  # how soon a peer that left, or a change of settings, is noticed
 BEFORE_END_SECONDS = 2.0  # when the last bookmark comes
@@ -36,7 +36,7 @@ class Watch:
         self._check_streaming(server.options.watch_list, query)
         seconds = float(query.get("timeoutSeconds") or random.uniform(*TIMEOUT_SECONDS))
         self.deadline = time.monotonic() + seconds
-        self.last_bookmark = False
+        self.last_bookmark, self.bookmarked = False, None
         self.begun = self.faults.watch_generation
 
     def _check_streaming(self, allowed, query):
@@ -58,7 +58,7 @@ class Watch:
             obj = typed.shown(obj, self.res)
             obj = partial(obj) if self.only_metadata else obj
         event = {"type": type_, "object": obj}
-        self.connection.chunk(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+        self.connection.chunk(go_json(event) + b"\n")
 
     def _bookmark(self, rv, annotations=None):
         meta = {"resourceVersion": str(rv)}
@@ -74,6 +74,7 @@ class Watch:
         if self.only_metadata:
             obj = partial(obj)
         self._send("BOOKMARK", obj)
+        self.bookmarked = rv
 
     def _end_of_initial(self, rv):
         empty = {"kind": self.res.list_kind, "apiVersion": self.res.api_version, "metadata": {},
@@ -158,7 +159,8 @@ class Watch:
                         self._send(*sent)
                 self.rv = event.rv
             clock = time.monotonic()
-            closing = not self.last_bookmark and clock > self.deadline - BEFORE_END_SECONDS
+            closing = not self.last_bookmark and self.rv != self.bookmarked and \
+                clock > self.deadline - BEFORE_END_SECONDS
             if self.bookmarks and not events and self.rv <= self.store.rv and (
                     clock >= next_bookmark or closing):
                 self._bookmark(self.rv)

@@ -12,6 +12,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 BODY_MAX = 3 * 1024 * 1024  # of a request; more is answered with 413
+DISCARD_MAX = 4 * BODY_MAX  # of a body that is too large: still read, and thrown away
 PLAIN_MAX = 2048  # bytes of a body that comes with Content-Length; longer ones come chunked
 CHUNK = 4096
 HEAD_MAX = 1 << 20
@@ -21,6 +22,14 @@ PRIORITY_LEVEL = str(uuid.uuid4())
 
 class Gone(Exception):
     """The connection is over, by whichever side."""
+
+
+def go_json(body):
+    """JSON as Go writes it: compact, UTF-8, and without what HTML would take for markup."""
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text.encode()
 
 
 class Request:
@@ -110,10 +119,19 @@ class Connection:
             size = int(headers.get("content-length") or 0)
             request.too_large = size > BODY_MAX
             if request.too_large:
-                self.keep = False  # the rest of the body is not read
+                self.keep = False
+                self._discard(min(size, DISCARD_MAX))
             else:
                 request.body = self._exactly(size)
         return request
+
+    def _discard(self, size):
+        """Reads what will be refused, so that the client gets to read the refusal."""
+        while size > 0:
+            if not self._rest:
+                self._more()
+            size -= len(self._rest)
+            self._rest = b""
 
     def _chunks(self, request):
         body = b""
@@ -173,10 +191,7 @@ class Connection:
         self.write(b"0\r\n\r\n")
 
     def json(self, code, request, body, headers=None, flow=True):
-        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-        for letter in "<>&":  # as Go writes them
-            text = text.replace(letter, f"\\u{ord(letter):04x}")
-        self.answer(code, request, text.encode() + b"\n", "application/json", headers, flow)
+        self.answer(code, request, go_json(body) + b"\n", "application/json", headers, flow)
 
     def chunk(self, data):
         self.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
