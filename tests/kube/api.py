@@ -79,6 +79,8 @@ class Api:
         verb = METHODS.get(request.method)
         if verb is None:
             raise errors.method_not_allowed()
+        if target.resource is None:
+            return request.method.lower()
         if verb == "get" and not target.name:
             verb = "list"
         if verb in ("list", "get") and request.query.get("watch") in ("true", "1"):

@@ -14,6 +14,7 @@ import yaml
 
 import auth
 import certs
+import provisioner
 import wire
 from admin import Admin
 from api import Api
@@ -63,6 +64,13 @@ class Server:
         self.controllers.start()
         for path in self.options.manifest:
             self.load_file(path)
+        if self.options.ceph_conf:
+            self.provisioners.append(provisioner.Volumes(self, self.options.ceph_conf))
+        if self.options.ceph_conf and self.options.rgw_endpoint:
+            self.provisioners.append(provisioner.Buckets(self, self.options.ceph_conf,
+                                                         self.options.rgw_endpoint))
+        for one in self.provisioners:
+            one.start()
         self.listener = wire.Listener(self.options.port, certs.server_context(self.options.dir),
                                       self._serve)
         threading.Thread(target=self.listener.run, daemon=True).start()
@@ -72,8 +80,8 @@ class Server:
         self.listener.close()
         self.listener.drop_all()
         self.controllers.stop()
-        for provisioner in self.provisioners:
-            provisioner.stop()
+        for one in self.provisioners:
+            one.stop()
 
     def load(self, obj):
         """Creates one object as the administrator would. Waits for its CRD if it needs one."""
@@ -143,6 +151,8 @@ def parser():
     found.add_argument("--watch-list", action="store_true", help="allow sendInitialEvents")
     found.add_argument("--first-version", type=int, default=1)
     found.add_argument("--exec-root", help="directory under which commands of exec run")
+    found.add_argument("--ceph-conf", help="a real cluster: images are made there for claims")
+    found.add_argument("--rgw-endpoint", help="its gateway: buckets are made there for OBCs")
     return found
 
 

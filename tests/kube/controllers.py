@@ -2,6 +2,7 @@
 
 import threading
 import time
+import traceback
 
 import builtin
 import registry as registries
@@ -30,7 +31,6 @@ class Controllers:
         self.paused = False
         self.stopped = False
         self._crds_seen = {}
-        self._last = None
         self.thread = threading.Thread(target=self._run, name="controllers", daemon=True)
 
     def start(self):
@@ -58,8 +58,10 @@ class Controllers:
                          self._garbage):
                 try:
                     step()
-                except ApiError as error:
-                    self._last = error  # lost a race with a client: the next look sees what is
+                except ApiError:
+                    pass  # lost a race with a client: the next look sees what is
+                except Exception:  # a mistake of this server: loud, but not the end of the rest
+                    traceback.print_exc()
 
     def _crds_waiting(self):
         return any(not self._established(crd) or crd["metadata"]["uid"] not in self._crds_seen

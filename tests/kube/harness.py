@@ -9,6 +9,9 @@ import apiserver
 from client import Client
 
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
 class Harness:
     def __init__(self, *arguments):
         self.folder = tempfile.mkdtemp(prefix="kube-test-")

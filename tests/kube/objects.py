@@ -272,6 +272,9 @@ class Objects:
         owned = new["metadata"].get("managedFields")
         new = self._keep_system_fields(res, old, new, call)
         meta = new["metadata"]
+        for part in ("finalizers", "ownerReferences", "labels", "annotations"):
+            if part in meta and not meta[part]:
+                del meta[part]
         meta["resourceVersion"] = old["metadata"]["resourceVersion"]
         if meta.get("deletionTimestamp"):
             self._check_finalizers(res, old, new)

@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import threading
 import time
 import unittest
 
 import replay
-from harness import Harness, wait_for
+from harness import HERE, Harness, wait_for
+from trails import Background, by_object, events_of, trail
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 SHOP = "/api/v1/namespaces/shop"
 SAMPLES = "/apis/samples.tidemark.example/v1/namespaces/shop/samples"
 CLAIMS = "/apis/objectbucket.io/v1alpha1/namespaces/shop/objectbucketclaims"
@@ -19,48 +18,6 @@ AGENT, NOBODY = "agent", "nobody"
 USERS = {143: NOBODY, 201: NOBODY, 202: NOBODY, 141: "nonsense", 156: "expired", 157: "expired",
          **{n: AGENT for n in (142, 144, 145, 146, 147, 148, 149, 150, 152, 153, 215, 231,
                                *range(160, 169), *range(170, 175))}}
-
-
-def events_of(body):
-    return [json.loads(line) for line in body.decode().splitlines()]
-
-
-def trail(events, *of):
-    """What is compared of a watch: type, name and some fields of each event."""
-    found = []
-    for event in events:
-        obj, values = event["object"], []
-        for path in of:
-            value = obj
-            for step in path.split("."):
-                value = value.get(step) if isinstance(value, dict) else None
-            values.append(value)
-        found.append((event["type"], obj["metadata"].get("name"), *values))
-    return found
-
-
-def by_object(found):
-    """Trails object by object: what happens to two of them at once has no order."""
-    parts = {}
-    for entry in found:
-        parts.setdefault(entry[1], []).append(entry)
-    return parts
-
-
-class Background(threading.Thread):
-    """A recorded watch, replayed beside other requests."""
-
-    def __init__(self, replayer, request, wait):
-        super().__init__(daemon=True)
-        self.replayer, self.request, self.wait, self.answer = replayer, request, wait, None
-        self.start()
-
-    def run(self):
-        self.answer = self.replayer.send(self.request, wait=self.wait)
-
-    def ended(self):
-        self.join(60)
-        return self.answer
 
 
 class ReplayTest(unittest.TestCase):
@@ -442,4 +399,4 @@ class ReplayTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(warnings="ignore")

@@ -67,12 +67,12 @@ class Reader:
             return None
         size, at = data[1] & 0x7F, 2
         wide = {126: 2, 127: 8}.get(size, 0)
-        if len(data) < at + wide + 4:
-            return None
         if not data[1] & 0x80:
             raise ProtocolError("a frame of a client that is not masked")
         if data[0] & 0x70:
             raise ProtocolError("reserved bits")
+        if len(data) < at + wide + 4:
+            return None
         if wide:
             size, at = int.from_bytes(data[at:at + wide], "big"), at + wide
         mask, at = data[at:at + 4], at + 4
