@@ -15,7 +15,8 @@ MESSAGES = {500: ("Internal error occurred: etcdserver: leader changed", "Intern
 class Rule:
     """One fault: for requests that match, `count` times (None: until it is taken back)."""
 
-    FIELDS = {"match", "count", "skip", "status", "done", "retryAfter", "message", "drop", "delay"}
+    FIELDS = {"match", "count", "skip", "status", "done", "retryAfter", "message", "drop", "delay",
+              "cutAfterBytes"}
 
     def __init__(self, number, spec):
         unknown = set(spec) - self.FIELDS
@@ -153,6 +154,8 @@ def before(spec, connection):
     """What a fault does before the request is worked on. Returns what is left to do after it."""
     if spec.get("delay"):
         time.sleep(spec["delay"])
+    if spec.get("cutAfterBytes") is not None:
+        connection.cut_after = spec["cutAfterBytes"]
     if spec.get("drop") == "before":
         connection.abort()
         raise Gone

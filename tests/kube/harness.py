@@ -45,8 +45,12 @@ class Harness:
         return answer.json
 
     def namespace(self, name):
-        return self.make("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace",
+        """A namespace with all that the controllers put into one."""
+        made = self.make("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace",
                                                 "metadata": {"name": name}})
+        path = f"/api/v1/namespaces/{name}/configmaps/kube-root-ca.crt"
+        wait_for(lambda: self.admin.get(path).code == 200, f"{name} is furnished")
+        return made
 
     def crd(self, obj):
         """Posts a CRD and waits until its resources are served."""

@@ -127,6 +127,19 @@ class BehaviourTest(unittest.TestCase):
         answer = self.admin.get(path)
         self.assertEqual((answer.code, answer.body), (404, b"404 page not found\n"))
 
+    def test_a_changed_schema_is_held_from_then_on(self):
+        self.kube.crd(crd("bends", "Bend", {"type": "object", "properties": {
+            "a": {"type": "string"}}}))
+        path = THINGS.replace("things", "bends")
+        self.assertNotIn("b", self.kube.make(path, {"metadata": {"name": "x"}, "b": 1}))
+        found = self.admin.get(f"{CRDS}/bends.test.example").json
+        found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["b"] = {
+            "type": "integer"}
+        self.assertEqual(self.admin.put(f"{CRDS}/bends.test.example", found).code, 200)
+        numbers = iter(range(1000))
+        wait_for(lambda: "b" in self.kube.make(path, {"metadata": {"name": f"y{next(numbers)}"},
+                                                      "b": 1}), "the new field is kept")
+
     def test_cel_knows_what_plain_rules_use(self):
         for rule, variables in (
                 ("self.size() > 0 && self.all(x, x.startsWith('a'))", {"self": ["ab"]}),
@@ -139,6 +152,22 @@ class BehaviourTest(unittest.TestCase):
         self.assertIsNot(cel.evaluate("self.a == 1", {"self": {}}), True)
         with self.assertRaises(cel.CelError):
             cel.parse("self.a ==")
+
+    # Rights
+
+    def test_a_role_in_one_namespace_says_nothing_about_another(self):
+        rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop"
+        self.kube.make(f"{rbac}/roles", {"metadata": {"name": "reads"}, "rules": [
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"],
+             "resourceNames": ["only"]}]})
+        self.kube.make(f"{rbac}/rolebindings", {
+            "metadata": {"name": "reads"}, "roleRef": {"kind": "Role", "name": "reads"},
+            "subjects": [{"kind": "User", "name": "reader"}]})
+        self.kube.test("tokens", {"add": {"token": "reader", "user": "reader"}})
+        reader = self.kube.as_token("reader")
+        for path, code in ((f"{MAPS}/only", 404), (f"{MAPS}/other", 403), (MAPS, 403),
+                           ("/api/v1/namespaces/default/configmaps/only", 403)):
+            self.assertEqual(reader.get(path).code, code, path)
 
     # Typed objects
 

@@ -58,6 +58,12 @@ class FaultsTest(unittest.TestCase):
                 self.admin.post(MAPS, config_map(when))
             self.assertEqual(self.admin.get(f"{MAPS}/{when}").code, code)
 
+    def test_an_answer_is_cut_in_the_middle(self):
+        self.kube.test("faults", {"cutAfterBytes": 600, "count": 1, "match": {"verb": "list"}})
+        with self.assertRaises(BROKEN):
+            self.admin.get(MAPS)
+        self.assertEqual(self.admin.get(MAPS).code, 200)
+
     def test_one_namespace_is_forbidden(self):
         self.kube.test("faults", {"status": 403, "match": {"namespace": "shop"}})
         answer = self.admin.get(MAPS)
