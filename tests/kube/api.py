@@ -63,6 +63,16 @@ class Api:
     # Before the verbs
 
     def _user(self, connection, request):
+        """Who asks, or whom they ask to be taken for. Raises 401 and 403."""
+        user = self._authenticated(connection, request)
+        name = request.header("Impersonate-User")
+        if not name:
+            return user
+        self.server.authorizer.check(user, auth.Request("impersonate", "", "users", name=name))
+        groups = request.header("Impersonate-Group")
+        return self.server.tokens.named(name, [groups] if groups else [], self.server.store)
+
+    def _authenticated(self, connection, request):
         header = request.header("Authorization")
         if header:
             kind, _, token = header.partition(" ")

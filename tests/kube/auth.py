@@ -134,6 +134,10 @@ class Tokens:
             raise unauthorized()  # the account is gone, or another one has its name
         return user
 
+    def named(self, name, groups, store):
+        """The user of a name, with the groups that come with it."""
+        return self._complete(name, groups, store, "")
+
     def _complete(self, name, groups, store, jti):
         if not name.startswith(SERVICE_ACCOUNT):
             return User(name, list(groups or []) + ["system:authenticated"])

@@ -168,6 +168,10 @@ class BehaviourTest(unittest.TestCase):
         for path, code in ((f"{MAPS}/only", 404), (f"{MAPS}/other", 403), (MAPS, 403),
                            ("/api/v1/namespaces/default/configmaps/only", 403)):
             self.assertEqual(reader.get(path).code, code, path)
+            answer = self.admin.get(path, headers={"Impersonate-User": "reader"})
+            self.assertEqual(answer.code, code, path)
+        answer = reader.get(MAPS, headers={"Impersonate-User": "kubernetes-admin"})
+        self.assertIn('cannot impersonate resource "users"', answer.json["message"])
 
     # Typed objects
 
