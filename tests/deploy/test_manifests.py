@@ -2,9 +2,11 @@
 """The manifests of deploy/kubernetes, rendered: complete, consistent, and with no right too many."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 import jsonschema
@@ -21,6 +23,7 @@ SECRETS = {"tidemark-tls", "tidemark-keys", "tidemark-ceph-keys", "tidemark-moni
            "tidemark-ca"}
 OPTIONAL = {"tidemark-roots", "tidemark-keys"}
 READ = {"get", "list", "watch"}
+BINARY = os.environ.get("TM_BINARY", "")
 
 
 def pod_specs(manifests):
@@ -134,6 +137,18 @@ class EveryOverlay(unittest.TestCase):
                     self.assertIn(monitor["tlsConfig"]["serverName"], manifest["spec"]["dnsNames"])
             if ("ServiceMonitor", "tidemark-agent") in by_name:
                 self.assertTrue(config["peers"]["monitoring"]["metrics"], name)
+
+    @unittest.skipUnless(os.path.exists(BINARY), "the program is not built")
+    def test_the_program_finds_nothing_wrong_with_the_configuration(self):
+        for overlay in OVERLAYS:
+            text = (KUBERNETES / "overlays" / overlay / "tidemark.yaml").read_text(encoding="utf-8")
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "tidemark.yaml"
+                path.write_text(text, encoding="utf-8")
+                out = subprocess.run([BINARY, "--config", path, "config", "check"],
+                                     capture_output=True, text=True, check=False)
+                self.assertEqual((out.returncode, out.stderr), (0, ""), out.stdout)
+                self.assertIn("good", out.stdout)
 
     def test_every_path_of_the_configuration_is_mounted(self):
         for _, manifests in self.renders():
