@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -263,6 +264,28 @@ class Prometheus(unittest.TestCase):
         (rule,) = kustomize.load(KUBERNETES / "components/monitoring/prometheusrule.yaml")
         (file,) = kustomize.load(ROOT / "deploy/prometheus/tidemark.rules.yaml")
         self.assertEqual(rule["spec"], file)
+
+
+class Ceph(unittest.TestCase):
+    def test_rooks_users_have_the_caps_of_the_page_and_no_others(self):
+        page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+        written = {name: (mon, osd) for name, mon, osd in re.findall(
+            r"ceph auth get-or-create client\.(\S+) mon '([^']*)' osd '([^']*)'", page)}
+        self.assertEqual(set(written), {"tidemark", "tidemark-store"})
+        users, pools = {}, set()
+        for name in ("rook-source", "rook-store"):
+            for manifest in kustomize.load(ROOT / "deploy/ceph" / (name + ".yaml")):
+                if manifest["kind"] == "CephClient":
+                    users[manifest["metadata"]["name"]] = manifest["spec"]["caps"]
+                if manifest["kind"] == "CephBlockPool":
+                    pools.add(manifest["metadata"]["name"])
+        # Rook's usual pool of volumes has another name than the page's.
+        found = {name: (caps.pop("mon"), caps.pop("osd").replace("pool=replicapool", "pool=rbd"))
+                 for name, caps in users.items()}
+        self.assertEqual(found, written)
+        self.assertFalse(any(users.values()), "more caps than those")
+        (config,) = kustomize.load(KUBERNETES / "overlays/store/tidemark.yaml")
+        self.assertIn(config["store"]["backend"]["pool"], pools)
 
 
 class Version(unittest.TestCase):
