@@ -178,9 +178,28 @@ struct HookConfig {
   enum class OnFailure { abort, go_on } on_failure = OnFailure::abort;
   bool operator==(const HookConfig&) const = default;
 };
+// Commands in the pods that use a claim, where a pod does not say so itself.
+struct PodHooksConfig {
+  std::vector<std::string> before, after;  // a program and its arguments; empty: nothing
+  std::string container;                   // empty: the pod's first
+  Duration timeout = std::chrono::seconds(30);
+  HookConfig::OnFailure on_failure = HookConfig::OnFailure::abort;
+  bool operator==(const PodHooksConfig&) const = default;
+};
 struct HooksConfig {
   std::optional<HookConfig> before, after;
+  std::optional<PodHooksConfig> pods;
   bool operator==(const HooksConfig&) const = default;
+};
+
+// Which claims of Kubernetes are meant: those that fit everything that is given.
+struct ClaimsConfig {
+  std::vector<std::string> namespaces;       // globs; empty: all
+  std::string labels;                        // a label selector; empty: any
+  std::vector<std::string> storage_classes;  // globs; empty: all
+  bool volumes = true, buckets = true;       // PersistentVolumeClaims, ObjectBucketClaims
+  bool annotated = false;                    // only those that name the policy themselves
+  bool operator==(const ClaimsConfig&) const = default;
 };
 
 struct PolicyConfig {
@@ -188,7 +207,8 @@ struct PolicyConfig {
   std::vector<std::string> exclude;  // globs
   // An asset must have all of these: metadata of an image, tags of a bucket. A value is a glob.
   std::map<std::string, std::string> labels;
-  bool set = false;  // all assets of the policy at one instant, as one set
+  std::optional<ClaimsConfig> claims;  // what is behind these is meant as well
+  bool set = false;                    // all assets of the policy at one instant, as one set
   // At most one of these three is set; with none, points are taken by hand only.
   std::optional<Duration> every;
   std::optional<Calendar> cron;      // read in `timezone`
@@ -278,6 +298,17 @@ struct EventsConfig {
   bool operator==(const EventsConfig&) const = default;
 };
 
+// The API server of this site's cluster, and what volumes do not say of themselves.
+struct KubernetesConfig {
+  std::filesystem::path kubeconfig;     // empty: the service account of the pod that we run in
+  std::string context;                  // empty: its current one
+  bool custom_resources = false;        // the objects of tidemark.dev are carried out
+  std::string lease;                    // who holds it is at work; empty: there is one agent
+  std::vector<std::string> namespaces;  // that may be read; empty: all
+  std::map<std::string, std::string> rados_namespaces;  // by clusterID
+  bool operator==(const KubernetesConfig&) const = default;
+};
+
 struct Config {
   std::string name;  // the file, as errors name it
   std::string site;
@@ -287,6 +318,7 @@ struct Config {
   LogConfig log;
   CephSettings ceph;
   std::optional<S3Config> s3;
+  std::optional<KubernetesConfig> kubernetes;
   std::optional<StoreConfig> store;
   std::map<std::string, PeerConfig> peers;
   ConcurrencyConfig concurrency;

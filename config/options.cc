@@ -290,23 +290,36 @@ ShapePtr<HooksConfig> hooks_section() {
   section->add("after", &HooksConfig::after, hook_section(),
                {.sentence = "Run right after it, and where `before` failed, too.",
                 .example = "{ command: [ /usr/local/bin/thaw ], on_failure: continue }"});
+  section->add("pods", &HooksConfig::pods, pod_hooks_section(),
+               {.sentence = "Commands in the pods that use a claim, where a pod does not name its "
+                            "own by annotations.",
+                .example = "{ before: [ fsfreeze, -f, /data ], after: [ fsfreeze, -u, /data ] }"});
   return section;
+}
+
+// What a policy protects.
+void add_choice(Section<PolicyConfig>& section) {
+  section.add("assets", &PolicyConfig::assets, list_of(asset_glob(), 1),
+              {.sentence = "What is protected; '*' and '?' stand for anything but '/'.",
+               .derived = "nothing but what 'claims' means",
+               .example = "[ \"rbd/rbd/vol-*\", \"s3/photos\" ]"});
+  section.add("claims", &PolicyConfig::claims, claims_section(),
+              {.sentence = "Claims of Kubernetes whose volumes and buckets are protected as well; "
+                           "needs 'kubernetes'.",
+               .example = "{ namespaces: [ shop ], labels: \"app=db\" }"});
+  section.add("exclude", &PolicyConfig::exclude, list_of(asset_glob()),
+              {.sentence = "What is left out of it.",
+               .derived = "nothing",
+               .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
+  section.add("labels", &PolicyConfig::labels, map_of("label", check_label_name, argument()),
+              {.sentence = "What an asset must have to be protected: metadata of the image, tags "
+                           "of the bucket; values may be patterns.",
+               .example = "{ tier: gold }"});
 }
 
 ShapePtr<PolicyConfig> policy_section() {
   auto section = std::make_shared<Section<PolicyConfig>>();
-  section->add("assets", &PolicyConfig::assets, list_of(asset_glob(), 1),
-               {.sentence = "What is protected; '*' and '?' stand for anything but '/'.",
-                .example = "[ \"rbd/rbd/vol-*\", \"s3/photos\" ]",
-                .required = true});
-  section->add("exclude", &PolicyConfig::exclude, list_of(asset_glob()),
-               {.sentence = "What is left out of it.",
-                .derived = "nothing",
-                .example = "[ \"rbd/rbd/vol-scratch-*\" ]"});
-  section->add("labels", &PolicyConfig::labels, map_of("label", check_label_name, argument()),
-               {.sentence = "What an asset must have to be protected: metadata of the image, tags "
-                            "of the bucket; values may be patterns.",
-                .example = "{ tier: gold }"});
+  add_choice(*section);
   section->add("set", &PolicyConfig::set, boolean(),
                {.sentence = "Whether all of it is taken at one instant, as one set.",
                 .fallback = "false",
@@ -450,6 +463,9 @@ std::unique_ptr<const Shape<Config>> top_section() {
                {.sentence = "This site's object gateway.",
                 .example = "{ endpoint: \"http://rgw:8080\", access_key_file: s3-access, "
                            "secret_key_file: s3-secret }"});
+  section->add("kubernetes", &Config::kubernetes, kubernetes_section(),
+               {.sentence = "The API server of this site's cluster, for claims by name.",
+                .example = "{ kubeconfig: /etc/tidemark/kubeconfig }"});
   section->add("store", &Config::store, store_section(),
                {.sentence = "A store served here.",
                 .example = "{ backend: { type: file, path: /srv/tidemark } }"});

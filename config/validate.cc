@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "config/internal/options.h"
+#include "config/label_selector.h"
 
 namespace tidemark::config {
 namespace {
@@ -122,8 +123,23 @@ class Validator {
              "found " + in_quotes(command[0]) + ", expected the absolute path of a program first");
   }
 
+  void check_claims(const std::string& path, const ClaimsConfig& claims) {
+    if (!config_.kubernetes) report(path, "needs 'kubernetes', which says where claims are");
+    if (const auto selector = LabelSelector::parse(claims.labels); !selector)
+      report(path + ".labels", selector.error().message());
+    if (!claims.volumes && !claims.buckets)
+      report(path + ".buckets", "found neither volumes nor buckets, expected one of them");
+    if (claims.buckets && given(path + ".buckets") && !config_.s3)
+      report(path + ".buckets", "needs 's3': buckets are read through this site's gateway");
+  }
+
   void check_policy(const std::string& path, const PolicyConfig& policy) {
     check_target(path + ".to", policy.to);
+    if (policy.hooks.pods && !policy.claims)
+      report(path + ".hooks.pods", "needs 'claims': pods are found by the claims that they use");
+    if (policy.claims) check_claims(path + ".claims", *policy.claims);
+    if (policy.assets.empty() && !policy.claims && !given(path + ".assets"))
+      report(path + ".assets", "missing: what is protected; 'assets', 'claims' or both");
     check_schedule(path, policy);
     if (policy.every && *policy.every > Duration(0) && policy.jitter > *policy.every)
       report(path + ".jitter",

@@ -11,6 +11,9 @@ const Shape<Config>& options();
 // Sections of it that stand in other files, or in several places.
 ShapePtr<ObjectiveConfig> objective_section();
 ShapePtr<DrillConfig> drill_section();
+ShapePtr<KubernetesConfig> kubernetes_section();
+ShapePtr<ClaimsConfig> claims_section();
+ShapePtr<PodHooksConfig> pod_hooks_section();
 
 // Fills in the defaults that follow from other options.
 void fill_derived(Config& config);

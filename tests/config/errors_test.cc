@@ -22,7 +22,9 @@ TEST(Errors, UnknownKeyIsNamedWithTheNearestKnownOne) {
   EXPECT_EQ(
       problems_of("site: a\npolices: {}\n"),
       "t.yaml:2:1: polices: unknown key, expected one of site, tls, listen, state, log, ceph, "
-      "s3, store, peers, concurrency, snapshots, events, policies, standby, drills (did you mean "
+      "s3, kubernetes, store, peers, concurrency, snapshots, events, policies, standby, drills "
+      "(did "
+      "you mean "
       "'policies'?)");
   EXPECT_EQ(problems_of("site: a\npeers:\n  osaka:\n    ulr: https://x\n"),
             "t.yaml:4:5: peers.osaka.ulr: unknown key, expected one of url, key_file, "
@@ -254,14 +256,14 @@ TEST(Errors, SeveralAreReportedTogetherInTheOrderOfTheFile) {
       problems_of("stat: /x\nsite: a:b\nlog: { level: loud, format: xml }\n"
                   "policies:\n  p: { every: soon }\n"),
       "t.yaml:1:1: stat: unknown key, expected one of site, tls, listen, state, log, ceph, s3, "
-      "store, peers, concurrency, snapshots, events, policies, standby, drills (did you mean "
+      "kubernetes, store, peers, concurrency, snapshots, events, policies, standby, drills (did "
+      "you mean "
       "'state'?)\n"
       "t.yaml:2:7: site: found 'a:b', expected the name of a site: a site's name cannot hold "
       "':'\n"
       "t.yaml:3:15: log.level: found 'loud', expected one of debug, info, warn, error, off\n"
       "t.yaml:3:29: log.format: found 'xml', expected one of text, json\n"
-      "t.yaml:5:6: policies.p.assets: missing: What is protected; '*' and '?' stand for "
-      "anything but '/'.\n"
+      "t.yaml:5:3: policies.p.assets: missing: what is protected; 'assets', 'claims' or both\n"
       "t.yaml:5:6: policies.p.to: missing: The peer whose store takes the points, or this site "
       "for its own store.\n"
       "t.yaml:5:15: policies.p.every: found 'soon', expected a duration in whole seconds from "
@@ -426,6 +428,26 @@ TEST(Document, HostileTextsAreRefusedQuickly) {
     EXPECT_FALSE(parse(text)) << text.substr(0, 40);
     EXPECT_LT(cpu_time() - start, std::chrono::seconds(10)) << text.substr(0, 40);
   }
+}
+
+TEST(Errors, AboutClaims) {
+  const std::string head = "site: a\nkubernetes: {}\npeers: { b: { url: \"https://b:1\" } }\n";
+  const std::string tls = "tls: { cert: c, key: k, ca: a }\n";
+  EXPECT_EQ(problems_of(head + tls + "policies: { p: { claims: {}, to: b } }\n"), "accepted");
+  EXPECT_THAT(problems_of(head + tls + "policies: { p: { to: b } }\n"),
+              HasSubstr("policies.p.assets: missing: what is protected"));
+  EXPECT_THAT(problems_of("site: a\n" + tls + "peers: { b: { url: \"https://b:1\" } }\n" +
+                          "policies: { p: { claims: {}, to: b } }\n"),
+              HasSubstr("policies.p.claims: needs 'kubernetes'"));
+  EXPECT_THAT(problems_of(head + tls + "policies: { p: { claims: { labels: \"a b\" }, to: b } }\n"),
+              HasSubstr("'a b' is not a label requirement"));
+  EXPECT_THAT(
+      problems_of(head + tls +
+                  "policies: { p: { claims: { volumes: false, buckets: false }, to: b } }\n"),
+      HasSubstr("found neither volumes nor buckets"));
+  EXPECT_THAT(problems_of(head + tls +
+                          "policies: { p: { assets: [ rbd/a/b ], hooks: { pods: {} }, to: b } }\n"),
+              HasSubstr("policies.p.hooks.pods: needs 'claims'"));
 }
 
 }  // namespace

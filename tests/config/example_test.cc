@@ -71,9 +71,30 @@ TEST(Example, DecodesSnapshotsAndEvents) {
   EXPECT_EQ(shop.hooks.after->http->url, "http://127.0.0.1:9000/thaw");
 }
 
+TEST(Example, DecodesKubernetes) {
+  const Config config = example();
+  ASSERT_TRUE(config.kubernetes);
+  EXPECT_EQ(config.kubernetes->kubeconfig, "/etc/tidemark/kubeconfig");
+  EXPECT_EQ(config.kubernetes->context, "tokyo");
+  EXPECT_TRUE(config.kubernetes->custom_resources);
+  EXPECT_EQ(config.kubernetes->lease, "tidemark-agent");
+  EXPECT_EQ(config.kubernetes->namespaces, (std::vector<std::string>{"shop", "billing"}));
+  EXPECT_EQ(config.kubernetes->rados_namespaces.at("0123456789abcdef0123456789abcdef"), "tenant-a");
+  const PolicyConfig& databases = config.policies.at("databases");
+  ASSERT_TRUE(databases.claims);
+  EXPECT_EQ(databases.claims->namespaces, (std::vector<std::string>{"shop", "team-*"}));
+  EXPECT_EQ(databases.claims->labels, "app in (db, queue), tier!=scratch");
+  EXPECT_TRUE(databases.claims->volumes && !databases.claims->buckets);
+  EXPECT_TRUE(databases.claims->annotated);
+  EXPECT_TRUE(databases.assets.empty());
+  ASSERT_TRUE(databases.hooks.pods);
+  EXPECT_EQ(databases.hooks.pods->container, "db");
+  EXPECT_EQ(databases.hooks.pods->on_failure, HookConfig::OnFailure::go_on);
+}
+
 TEST(Example, DecodesPolicies) {
   const Config config = example();
-  ASSERT_EQ(config.policies.size(), 3U);
+  ASSERT_EQ(config.policies.size(), 4U);
   const PolicyConfig& hourly = config.policies.at("hourly");
   EXPECT_EQ(hourly.assets, (std::vector<std::string>{"rbd/rbd/vol-*", "s3/photos"}));
   EXPECT_EQ(hourly.exclude, std::vector<std::string>{"rbd/rbd/vol-scratch-*"});
