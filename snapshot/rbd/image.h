@@ -110,6 +110,10 @@ class RbdImage {
   static Result<std::unique_ptr<RbdImage>> open_snapshot(std::shared_ptr<CephCluster> cluster,
                                                          const RbdImageName& name,
                                                          std::uint64_t snapshot_id);
+  // Those of this name in the pool's trash, for writing. Snapshots that are left on one keep it
+  // from being purged.
+  static Result<std::vector<std::unique_ptr<RbdImage>>> open_trashed(
+      const std::shared_ptr<CephCluster>& cluster, const RbdImageName& name);
   static Status create(CephCluster& cluster, const RbdImageName& name, const CreateImage& what);
   // A writable clone of an image's snapshot, with the features of its parent. The parent's snapshot
   // need not be protected, and may be removed before the clone is (clone format 2).
