@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/backup/bucket_meta.h"
+#include "agent/backup/manifests.h"
 #include "agent/read/blob_reader.h"
 #include "agent/retention/keep.h"
 #include "base/log.h"
@@ -220,7 +221,8 @@ Result<BackupReport> BucketBackup::capture_and_commit(const std::optional<PointR
   PointRecord record = record_of(parent, captured, session);
   record.store = descriptor.id;
   record.time = options_.member != nullptr ? options_.member->set().time() : taken;
-  record.sealed_meta = seal_meta(format_bucket_meta(meta), record.id, keys_);
+  record.sealed_meta =
+      seal_meta(with_manifests(format_bucket_meta(meta), options_.manifests), record.id, keys_);
   TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
   return report;
 }

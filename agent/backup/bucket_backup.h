@@ -21,6 +21,7 @@ namespace tidemark {
 struct BucketBackupOptions {
   std::string site;
   std::map<std::string, std::string> labels;
+  std::string manifests;  // agent/backup/manifests.h; empty: none
   bool full = false;  // read every object again
   // How old the last listing may be where the log of the index is there: what index_log.h says that
   // the log cannot tell is found after so long.

@@ -5,6 +5,7 @@
 #include <random>
 #include <set>
 
+#include "agent/backup/manifests.h"
 #include "agent/backup/point_snapshots.h"
 #include "agent/backup/source_snapshots.h"
 #include "agent/read/blob_reader.h"
@@ -281,7 +282,8 @@ Result<BackupReport> VolumeBackup::capture_and_commit(const StoreDescriptor& des
   record.shipped_bytes = captured.sent_bytes;
   record.duration_ms =
       static_cast<std::uint64_t>((clock_.uptime() - started_) / std::chrono::milliseconds(1));
-  record.sealed_meta = seal_meta(format_volume_meta(meta), record.id, keys_);
+  record.sealed_meta =
+      seal_meta(with_manifests(format_volume_meta(meta), options_.manifests), record.id, keys_);
   committing_ = true;
   TM_TRY(report.point, store_.commit(session, encode(record, keys_)));
   return report;

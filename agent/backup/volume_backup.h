@@ -28,6 +28,7 @@ struct VolumeBackupOptions {
   // Begins the session instead of the store, where it is not the site's own copy that is captured.
   std::function<Result<UploadSession>(std::string_view asset, const PointId& parent)> begin;
   std::map<std::string, std::string> labels;
+  std::string manifests;  // agent/backup/manifests.h; empty: none
   // Share of the regions that is read again after an incremental capture and held against the new
   // tree: every one at 1, a bounded sample below.
   double check_unchanged = 0.001;

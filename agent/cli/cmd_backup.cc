@@ -17,12 +17,20 @@ struct BackupArguments {
   bool all = false, full = false;
 };
 
+Result<BackupJob> job_named(BackupRunner& runner, const std::string& text) {
+  if (is_claim_name(text)) {
+    TM_TRY(const ClaimName claim, parse_claim_name(text));
+    return runner.job_of_claim(claim);
+  }
+  TM_TRY(const AssetName asset, AssetName::parse(text));
+  return runner.job_of_asset(asset);
+}
+
 Result<std::vector<BackupJob>> choose(BackupRunner& runner, const Config& config,
                                       const BackupArguments& arguments) {
   std::vector<BackupJob> jobs;
   for (const std::string& text : arguments.assets) {
-    TM_TRY(const AssetName asset, AssetName::parse(text));
-    TM_TRY(BackupJob job, runner.job_of_asset(asset));
+    TM_TRY(BackupJob job, job_named(runner, text));
     jobs.push_back(std::move(job));
   }
   std::vector<std::string> policies;
@@ -187,7 +195,8 @@ Result<int> run_backup(Command& command, const BackupArguments& arguments) {
 void add_backup_command(CLI::App& app, Command& command) {
   auto* backup = app.add_subcommand("backup", "Take recovery points now");
   auto arguments = std::make_shared<BackupArguments>();
-  backup->add_option("ASSET", arguments->assets, "rbd/<pool>[/<namespace>]/<image> or s3/<bucket>");
+  backup->add_option("ASSET", arguments->assets,
+                     "rbd/<pool>[/<namespace>]/<image>, s3/<bucket>, k8s/<namespace>/pvc/<name>");
   backup->add_option("--policy", arguments->policy, "all assets of a policy");
   backup->add_flag("--all", arguments->all, "all assets of all policies");
   backup->add_option("--set", arguments->set,

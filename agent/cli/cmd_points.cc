@@ -3,6 +3,7 @@
 
 #include "agent/backup/volume_backup.h"
 #include "agent/cli/command.h"
+#include "agent/kube/claim_points.h"
 #include "agent/read/bucket_diff.h"
 #include "agent/read/volume_reader.h"
 #include "agent/service/point_json.h"
@@ -25,10 +26,22 @@ void print_points(const std::vector<PointRow>& rows) {
   print_table(table);
 }
 
+// Of an asset, of a claim, or all.
+Result<std::vector<PointRow>> points_named(Command& command, StoreAccess& access,
+                                           const std::string& text) {
+  if (!is_site_claim(text)) {
+    TM_TRY(const auto filter, command.parse_filter(text));
+    return access.store->points(filter.first, filter.second);
+  }
+  TM_TRY(const SiteClaim claim, parse_site_claim(text));
+  TM_TRY(auto rows, access.store->points(claim.site, ""));
+  std::erase_if(rows, [&](const PointRow& row) { return !is_of_claim(row.point.record, claim); });
+  return rows;
+}
+
 Result<int> list_points(Command& command, const std::string& asset_text) {
   TM_TRY(StoreAccess access, command.open_store());
-  TM_TRY(const auto filter, command.parse_filter(asset_text));
-  TM_TRY(const auto rows, access.store->points(filter.first, filter.second));
+  TM_TRY(const auto rows, points_named(command, access, asset_text));
   const auto damaged = access.store->damaged_records();
   for (const DamagedRecord& record : damaged)
     std::fprintf(stderr, "tidemark: point %s is left out: %s\n", record.id.c_str(),

@@ -6,6 +6,7 @@
 #include "agent/cli/command.h"
 #include "agent/cli/progress.h"
 #include "agent/cli/restore_bucket.h"
+#include "agent/cli/restore_claim.h"
 #include "agent/cli/restore_instant.h"
 #include "agent/drill/predict.h"
 #include "agent/drill/run.h"
@@ -21,6 +22,7 @@ struct RestoreArguments {
   bool force = false, in_place = false, plan = false;
   BucketRestoreArguments bucket;
   InstantArguments instant;
+  ClaimArguments claim;
 };
 
 std::string target_text(const RestoreArguments& arguments) {
@@ -31,12 +33,14 @@ std::string target_text(const RestoreArguments& arguments) {
 // Exactly one target; what belongs to buckets goes with those of buckets, and the other way round.
 Status check_targets(const RestoreArguments& arguments) {
   int targets = 0;
-  for (const std::string* target : {&arguments.to_image, &arguments.to_file,
-                                    &arguments.bucket.to_bucket, &arguments.bucket.to_dir})
+  for (const std::string* target :
+       {&arguments.to_image, &arguments.to_file, &arguments.bucket.to_bucket,
+        &arguments.bucket.to_dir, &arguments.claim.to_claim})
     targets += target->empty() ? 0 : 1;
   if (targets != 1)
-    return Error(ErrorCode::invalid_argument,
-                 "say where to: exactly one of --to, --to-file, --to-bucket and --to-dir");
+    return Error(
+        ErrorCode::invalid_argument,
+        "say where to: exactly one of --to, --to-file, --to-pvc, --to-bucket and --to-dir");
   if (!arguments.bucket.any_target() && arguments.bucket.any_option())
     return Error(ErrorCode::invalid_argument,
                  "--prefix, --key, --version, --versions and --delete-extra go with --to-bucket "
@@ -45,6 +49,7 @@ Status check_targets(const RestoreArguments& arguments) {
       (arguments.in_place || arguments.format != "raw" || !arguments.from_point.empty()))
     return Error(ErrorCode::invalid_argument,
                  "--in-place, --format and --from-point are for volumes");
+  TM_DO(check(arguments.claim));
   return check(arguments.bucket);
 }
 
@@ -173,10 +178,16 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   if (of_bucket != arguments.bucket.any_target())
     return Error(ErrorCode::invalid_argument,
                  of_bucket ? "a bucket's point goes to --to-bucket or --to-dir"
-                           : "a volume's point goes to --to or --to-file");
+                           : "a volume's point goes to --to, --to-file or --to-pvc");
   if (of_bucket) {
     auto code = restore_bucket(command, access, std::move(row), arguments.bucket, arguments.force,
                                arguments.plan);
+    if (!code) return std::move(code).error().context("restore " + arguments.asset);
+    return code;
+  }
+  if (!arguments.claim.to_claim.empty()) {
+    auto code =
+        restore_claim(command, access, row, arguments.claim, arguments.force, arguments.plan);
     if (!code) return std::move(code).error().context("restore " + arguments.asset);
     return code;
   }
@@ -217,7 +228,10 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
 void add_restore_command(CLI::App& app, Command& command) {
   auto* restore = app.add_subcommand("restore", "Bring a recovery point back");
   auto arguments = std::make_shared<RestoreArguments>();
-  restore->add_option("ASSET", arguments->asset, "[<site>:]<asset>")->required();
+  restore
+      ->add_option("ASSET", arguments->asset,
+                   "[<site>:]<asset>, also a claim: k8s/<namespace>/pvc/<name>")
+      ->required();
   auto* point = restore->add_option("--point", arguments->point, "id, or its first digits");
   auto* as_of =
       restore->add_option("--as-of", arguments->as_of, "newest point at a time (default: latest)")
@@ -238,6 +252,7 @@ void add_restore_command(CLI::App& app, Command& command) {
                       "with rbd-diff: only what changed since");
   add_instant_options(*restore, arguments->instant);
   add_bucket_restore_options(*restore, arguments->bucket);
+  add_claim_options(*restore, arguments->claim);
   restore->add_flag("--plan", arguments->plan, "say what would be done, and do nothing");
   restore->footer(
       "Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 not found, 5 refused, "

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "agent/kube/claim_points.h"
 #include "agent/site/set_run.h"
 #include "base/log.h"
 
@@ -142,8 +143,7 @@ Result<PointRow> find_in_set(StoreAccess& access, const SiteAsset& asset, const 
       log::warn("set {} is not complete: {} of {} points are there", id, set.points, set.members);
   }
   for (const PointRow& row : rows)
-    if (!id.empty() && row.point.record.set == id &&
-        row.point.record.asset == asset.asset.text())
+    if (!id.empty() && row.point.record.set == id && row.point.record.asset == asset.asset.text())
       return row;
   return Error(ErrorCode::not_found,
                access.name + " has no point of " + asset.asset.text() + " in a set '" + name + "'")
@@ -152,10 +152,30 @@ Result<PointRow> find_in_set(StoreAccess& access, const SiteAsset& asset, const 
 
 }  // namespace
 
+Result<SiteAsset> Command::find_asset(StoreAccess& access, const std::string& text,
+                                      const std::string& as_of) {
+  if (!is_site_claim(text)) return parse_asset(text);
+  TM_TRY(SiteClaim claim, parse_site_claim(text));
+  if (claim.site.empty()) {
+    TM_TRY(claim.site, own_site());
+  }
+  std::optional<Timestamp> time;
+  if (!as_of.empty() && as_of != "latest") {
+    TM_TRY(time, parse_time(as_of, clock.now()));
+  }
+  return asset_of_claim(*access.store, claim, time);
+}
+
 Result<PointRow> Command::find_point(StoreAccess& access, const std::string& asset_text,
                                      const std::string& id, const std::string& as_of,
                                      const std::string& set) {
-  TM_TRY(SiteAsset asset, parse_asset(asset_text));
+  if (!id.empty() && is_site_claim(asset_text)) {
+    TM_TRY(const SiteClaim claim, parse_site_claim(asset_text));
+    TM_TRY(PointRow row, find_point_by_id(access, id));
+    if (is_of_claim(row.point.record, claim)) return row;
+    return Error(ErrorCode::invalid_argument, "point " + id + " is not of " + asset_text);
+  }
+  TM_TRY(SiteAsset asset, find_asset(access, asset_text, as_of));
   if (!id.empty()) {
     TM_TRY(PointRow row, find_point_by_id(access, id));
     if (row.point.record.asset != asset.asset.text())

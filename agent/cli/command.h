@@ -57,6 +57,10 @@ class Command {
   Result<PointRow> find_point_by_id(StoreAccess& access, const std::string& id);
   // `[<site>:]<asset>`, with this site's name where none is written.
   Result<SiteAsset> parse_asset(const std::string& text);
+  // The same, also of a claim ("k8s/<namespace>/pvc/<name>"): the asset that is behind it, or was
+  // as of a time.
+  Result<SiteAsset> find_asset(StoreAccess& access, const std::string& text,
+                               const std::string& as_of);
   // Of a list: the site and the asset in `[<site>:]<asset>`; two empty texts for an empty one.
   // Without a written site all sites' assets of that name are meant.
   Result<std::pair<std::string, std::string>> parse_filter(const std::string& text);
@@ -72,6 +76,7 @@ class Command {
 void add_agent_command(CLI::App& app, Command& command);
 void add_backup_command(CLI::App& app, Command& command);
 void add_catalog_commands(CLI::App& app, Command& command);
+void add_claims_command(CLI::App& app, Command& command);
 void add_config_commands(CLI::App& app, Command& command);
 void add_drill_commands(CLI::App& app, Command& command);
 void add_events_command(CLI::App& app, Command& command);

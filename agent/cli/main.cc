@@ -90,6 +90,7 @@ int run(int argc, char** argv) {
   add_serve_command(app, command);
   add_verify_command(app, command);
   add_catalog_commands(app, command);
+  add_claims_command(app, command);
   add_config_commands(app, command);
   add_completion_command(app, command);
   try {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/kube/frozen.h"
 #include "agent/retention/keep.h"
 #include "agent/schedule/due.h"
 #include "agent/site/asset_lock.h"
@@ -99,11 +100,60 @@ Status BackupRunner::add_buckets(const PolicyConfig& policy, std::set<AssetName>
   return {};
 }
 
+Result<ClaimSource*> BackupRunner::claims() {
+  if (!claims_) {
+    if (!config_.kubernetes)
+      return Error(ErrorCode::invalid_argument,
+                   config_.name + ": 'kubernetes' is needed for claims");
+    TM_TRY(claims_, connect_claims(*config_.kubernetes, stop_));
+  }
+  return claims_.get();
+}
+
+Status BackupRunner::add_claims(const std::string& name, std::map<AssetName, Claim>& found) {
+  const PolicyConfig& policy = config_.policies.at(name);
+  if (!policy.claims) return {};
+  TM_TRY(ClaimSource* const source, claims());
+  TM_TRY(const ClaimList all, source->claims());
+  claim_problems_ = all.problems;
+  for (const Claim& claim : all.claims) {
+    if (!selects(name, *policy.claims, claim)) continue;
+    if (claim.asset)
+      found.emplace(*claim.asset, claim);
+    else if (skipped_claims_.insert(claim.name.text() + " " + claim.problem).second)
+      log::warn("policy {}: {} is not protected: {}", name, claim.name.text(), claim.problem);
+  }
+  return {};
+}
+
+BackupJob BackupRunner::job_of(const std::string& policy, AssetName asset) const {
+  const PolicyConfig& rules = config_.policies.at(policy);
+  return {std::move(asset), policy, rules.to, rules.check_unchanged};
+}
+
+Result<BackupJob> BackupRunner::job_of_claim(const ClaimName& wanted) {
+  TM_TRY(ClaimSource* const source, claims());
+  TM_TRY(const ClaimList all, source->claims());
+  const auto found = std::ranges::find(all.claims, wanted, &Claim::name);
+  if (found == all.claims.end())
+    return Error(ErrorCode::not_found, "there is no claim " + wanted.text());
+  if (!found->asset) return Error(ErrorCode::refused, wanted.text() + ": " + found->problem);
+  const std::string policy = policy_of_claim(config_, *found);
+  if (!policy.empty()) {
+    BackupJob job = job_of(policy, *found->asset);
+    job.claim = *found;
+    return job;
+  }
+  return Error(ErrorCode::not_found, "no policy means " + wanted.text())
+      .with_hint("a policy's 'claims' says which it means");
+}
+
 Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& name) {
   const auto it = config_.policies.find(name);
   if (it == config_.policies.end())
     return Error(ErrorCode::not_found, "there is no policy '" + name + "'");
   const PolicyConfig& policy = it->second;
+  claim_problems_.clear();
   std::set<AssetName> assets;
   bool buckets = false;
   std::set<std::pair<std::string, std::string>> listed;
@@ -119,9 +169,16 @@ Result<std::vector<BackupJob>> BackupRunner::jobs_of_policy(const std::string& n
   }
   if (auto kept = keep_labelled(policy, assets); !kept)
     return std::move(kept).error().context("policy " + name);
+  std::map<AssetName, Claim> claims;
+  if (auto added = add_claims(name, claims); !added)
+    return std::move(added).error().context("policy " + name);
+  for (const auto& [asset, claim] : claims) assets.insert(asset);
   std::vector<BackupJob> jobs;
-  for (const AssetName& asset : assets)
-    jobs.push_back({asset, name, policy.to, policy.check_unchanged});
+  for (const AssetName& asset : assets) {
+    jobs.push_back(job_of(name, asset));
+    if (const auto claim = claims.find(asset); claim != claims.end())
+      jobs.back().claim = claim->second;
+  }
   if (!jobs.empty())
     idle_policies_.erase(name);
   else if (idle_policies_.insert(name).second)
@@ -162,7 +219,16 @@ Result<BackupJob> BackupRunner::job_of_asset(const AssetName& asset) {
   for (const auto& [name, policy] : config_.policies) {
     if (!policy.covers(asset)) continue;
     TM_TRY(const bool has, has_labels(policy, asset));
-    if (has) return BackupJob{asset, name, policy.to, policy.check_unchanged};
+    if (has) return job_of(name, asset);
+  }
+  for (const auto& [name, policy] : config_.policies) {
+    std::map<AssetName, Claim> found;
+    TM_DO(add_claims(name, found));
+    if (const auto claim = found.find(asset); claim != found.end()) {
+      BackupJob job = job_of(name, asset);
+      job.claim = claim->second;
+      return job;
+    }
   }
   return Error(ErrorCode::not_found, "no policy covers " + asset.text())
       .with_hint("name it under a policy's 'assets', which says where its points go");
@@ -193,6 +259,7 @@ Result<BackupReport> BackupRunner::run(const BackupJob& job, BackupProgress* pro
 // By these the store knows what to keep: it has no other word of our policies.
 std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job) const {
   std::map<std::string, std::string> labels = job.labels;
+  if (job.claim) labels.merge(tidemark::labels_of(*job.claim));
   const auto policy = config_.policies.find(job.policy);
   if (policy == config_.policies.end()) return labels;
   labels.emplace(kPolicyLabel, job.policy);
@@ -200,7 +267,33 @@ std::map<std::string, std::string> BackupRunner::labels_of(const BackupJob& job)
   return labels;
 }
 
-PointHooks BackupRunner::hooks_of(const std::string& policy, const std::string& asset) const {
+// What is nearer to the data freezes last and thaws first.
+PointHooks BackupRunner::hooks_of(const std::string& policy, const std::string& asset,
+                                  const std::vector<ClaimName>& claims) {
+  PointHooks outer = configured_hooks(policy, asset);
+  if (claims.empty()) return outer;
+  const auto rules = config_.policies.find(policy);
+  const auto source = this->claims();
+  if (!source) {
+    log::warn("{}: no command is run in pods: {}", asset, source.error().describe());
+    return outer;
+  }
+  PointHooks pods = (*source)->hooks(
+      claims, rules == config_.policies.end() ? std::nullopt : rules->second.hooks.pods,
+      frozen_directory(config_), stop_);
+  return {[outer, pods]() -> Status {
+            if (outer.before) TM_DO(outer.before());
+            return pods.before();
+          },
+          [outer, pods]() -> Status {
+            const Status thawed = pods.after();
+            if (outer.after) TM_DO(outer.after());
+            return thawed;
+          }};
+}
+
+PointHooks BackupRunner::configured_hooks(const std::string& policy,
+                                          const std::string& asset) const {
   PointHooks hooks;
   const auto rules = config_.policies.find(policy);
   if (rules == config_.policies.end()) return hooks;
@@ -219,6 +312,24 @@ PointHooks BackupRunner::hooks_of(const std::string& policy, const std::string& 
   return hooks;
 }
 
+std::vector<ClaimName> BackupRunner::claims_of(const BackupJob& job) {
+  return job.claim ? std::vector{job.claim->name} : std::vector<ClaimName>();
+}
+
+// A claim whose manifests cannot be had is backed up all the same: its data matters more.
+std::string BackupRunner::manifests_of(const BackupJob& job, const StoreKeys& keys) {
+  if (!job.claim) return {};
+  const auto read = [&]() -> Result<std::string> {
+    TM_TRY(ClaimSource* const source, claims());
+    return source->manifests(*job.claim, keys.encrypted());
+  };
+  auto text = read();
+  if (text) return *std::move(text);
+  log::warn("{}: the point goes without the manifests of {}: {}", job.asset.text(),
+            job.claim->name.text(), text.error().describe());
+  return {};
+}
+
 Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgress* progress,
                                               bool full) {
   TM_TRY(const auto ceph, cluster());
@@ -226,7 +337,9 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   TM_TRY(const StoreKeys* const keys, access->need_keys());
   // Before there is a snapshot: whoever tidies up later has to know of it.
   if (noted_.insert({job.asset, job.to}).second)
-    if (const auto noted = book_.note(job.asset.text(), access->descriptor.id, job.to); !noted)
+    if (const auto noted =
+            book_.note(job.asset.text(), access->descriptor.id, job.to, job.claim.has_value());
+        !noted)
       return std::move(noted).error().context("note where snapshots are kept");
   VolumeBackupOptions options;
   options.our_snapshots_max = config_.snapshots.per_image;
@@ -234,11 +347,12 @@ Result<BackupReport> BackupRunner::run_volume(const BackupJob& job, BackupProgre
   options.site = config_.site;
   options.check_unchanged = job.check_unchanged;
   options.labels = labels_of(job);
+  options.manifests = manifests_of(job, *keys);
   options.full = full;
   options.progress = progress;
   options.limiter = limits_->of(job.policy);
   options.member = member_;
-  if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text());
+  if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text(), claims_of(job));
   options.stop = stop_;
   if (job.discarded)
     options.begin = [&](std::string_view asset, const PointId& parent) {
@@ -255,12 +369,13 @@ Result<BackupReport> BackupRunner::run_bucket(const BackupJob& job, BackupProgre
   BucketBackupOptions options;
   options.site = config_.site;
   options.labels = labels_of(job);
+  options.manifests = manifests_of(job, *keys);
   options.full = full;
   options.list_every = config_.s3->list_every;  // gateway() needs s3
   options.progress = progress;
   options.limiter = limits_->of(job.policy);
   options.member = member_;
-  if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text());
+  if (member_ == nullptr) options.hooks = hooks_of(job.policy, job.asset.text(), claims_of(job));
   options.stop = stop_;
   return back_up_bucket(*client, job.asset.bucket(), *access->store, *keys, options, clock_);
 }

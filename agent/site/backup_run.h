@@ -10,6 +10,7 @@
 
 #include "agent/backup/bucket_backup.h"
 #include "agent/backup/volume_backup.h"
+#include "agent/kube/claims.h"
 #include "agent/site/access.h"
 #include "agent/site/source_book.h"
 
@@ -28,6 +29,7 @@ struct BackupJob {
   std::map<std::string, std::string> labels = {};  // besides the policy's
   // Of a point of what is about to be rolled over (agent/standby/failback.h): the role's token.
   std::optional<std::uint64_t> discarded = {};
+  std::optional<Claim> claim = {};  // that the asset is behind, where it was found by that
 };
 
 struct BackupOutcome {
@@ -65,6 +67,8 @@ class BackupRunner {
   void join(SetMember& member) { member_ = &member; }
   // A store that is open already in this process is used instead of a connection to ourselves.
   void use_own_store(StoreAccess* own) { own_ = own; }
+  // Where claims of Kubernetes are looked up, instead of a connection of its own; may be null.
+  void use_claims(std::shared_ptr<ClaimSource> claims) { claims_ = std::move(claims); }
   // How long a peer may be away before a call fails; to be set before the first call.
   void set_patience(std::chrono::seconds patience) { patience_ = patience; }
 
@@ -73,6 +77,8 @@ class BackupRunner {
   Result<std::vector<BackupJob>> jobs_of_policy(const std::string& policy);
   // One asset by name, with the policy that covers it (the first, in order of names).
   Result<BackupJob> job_of_asset(const AssetName& asset);
+  // The same of a claim: `not_found` where it is not there, `refused` where it cannot be protected.
+  Result<BackupJob> job_of_claim(const ClaimName& name);
   // The newest point of the asset in the job's store; nothing where it has none.
   Result<std::optional<PointRow>> newest(const BackupJob& job);
   // True where the schedule of the job's policy wants a point of the asset now
@@ -80,15 +86,24 @@ class BackupRunner {
   Result<bool> is_due(const BackupJob& job);
   // What the policy has done around a moment; the runner outlives the hooks. `asset` is what they
   // are told.
-  PointHooks hooks_of(const std::string& policy, const std::string& asset) const;
+  PointHooks hooks_of(const std::string& policy, const std::string& asset,
+                      const std::vector<ClaimName>& claims);
   // One backup at a time of an asset at this site: `refused` while another process is at it.
   Result<BackupReport> run(const BackupJob& job, BackupProgress* progress, bool full);
 
   // What backups go through: this site's cluster, and the store that a policy's `to` names.
   Result<std::shared_ptr<CephCluster>> cluster();
   Result<StoreAccess*> store(const std::string& name);
+  Result<ClaimSource*> claims();
+  // What kept jobs_of_policy() from seeing claims that its policy may mean.
+  const std::vector<std::string>& claim_problems() const { return claim_problems_; }
 
  private:
+  BackupJob job_of(const std::string& policy, AssetName asset) const;
+  PointHooks configured_hooks(const std::string& policy, const std::string& asset) const;
+  static std::vector<ClaimName> claims_of(const BackupJob& job);
+  Status add_claims(const std::string& policy, std::map<AssetName, Claim>& found);
+  std::string manifests_of(const BackupJob& job, const StoreKeys& keys);
   Result<const s3::Client*> gateway();
   Status add_images(const PolicyConfig& policy, const std::pair<std::string, std::string>& place,
                     std::set<AssetName>& assets);
@@ -106,6 +121,9 @@ class BackupRunner {
   std::stop_token stop_;
   StoreAccess* own_ = nullptr;
   SetMember* member_ = nullptr;
+  std::shared_ptr<ClaimSource> claims_;
+  std::vector<std::string> claim_problems_;
+  std::set<std::string> skipped_claims_;  // of which it was said why
   std::chrono::seconds patience_ = kPeerPatience;
   SourceBook book_;
   std::set<std::pair<AssetName, std::string>> noted_;  // in the book, by this runner

@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/drill/keeper.h"
+#include "agent/kube/api_claims.h"
+#include "agent/kube/frozen.h"
+#include "agent/kube/kube_site.h"
 #include "agent/service/routes.h"
 #include "agent/site/access.h"
 #include "agent/site/events.h"
@@ -34,6 +37,8 @@ constexpr std::chrono::milliseconds kStep{500};
 constexpr Duration kConfigStep = std::chrono::seconds(5);
 // How often snapshots that nobody needs are looked for.
 constexpr Duration kTidyStep = std::chrono::minutes(10), kMinTidyStep = std::chrono::seconds(1);
+constexpr Duration kThawStep = std::chrono::seconds(10);
+constexpr Duration kClaimsStep = std::chrono::seconds(2), kClaimsSettle = std::chrono::minutes(1);
 // The status is written this often, and no more of the time than this part is spent on it.
 constexpr Duration kStatusStep = std::chrono::seconds(2);
 constexpr int kStatusPart = 20;
@@ -67,6 +72,10 @@ std::vector<std::string> keep_fixed_parts(const Config& now, Config& next) {
   keep("tls", now.tls, next.tls);
   keep("listen", now.listen, next.listen);
   keep("state", now.state, next.state);
+  if (now.kubernetes.has_value() != next.kubernetes.has_value() ||
+      (now.kubernetes && (now.kubernetes->custom_resources != next.kubernetes->custom_resources ||
+                          now.kubernetes->lease != next.kubernetes->lease)))
+    keep("kubernetes", now.kubernetes, next.kubernetes);
   if (now.store && next.store) {
     const CollectConfig gc = std::exchange(next.store->gc, now.store->gc);
     const ScrubConfig scrub = std::exchange(next.store->scrub, now.store->scrub);
@@ -84,6 +93,7 @@ class Daemon {
   Daemon(Config config, fs::path config_path, Clock& clock, ReloadRequests reloads,
          std::stop_token stop)
       : config_(std::make_shared<const Config>(std::move(config))),
+        file_config_(config_),
         config_path_(std::move(config_path)),
         clock_(clock),
         reloads_(std::move(reloads)),
@@ -112,6 +122,10 @@ class Daemon {
         std::make_unique<Scheduler>(config, clock_, keeper_ ? &keeper_->access() : nullptr, stop_);
     scheduler_->on_point([this](const BackupJob& job, const BackupReport& report,
                                 std::optional<Timestamp> before) { judge(job, report, before); });
+    if (config->kubernetes && config->kubernetes->custom_resources) {
+      TM_TRY(kube_, KubeSite::create([this] { return this->config(); },
+                                     keeper_ ? &keeper_->access() : nullptr, clock_, stop_));
+    }
     events_.open();
     TM_DO(serve(*config));
     ::sd_notify(0, "READY=1");
@@ -120,7 +134,8 @@ class Daemon {
     {
       const std::jthread scheduling([this] { scheduler_->run(); });
       const std::jthread drilling([this] { drills_->run(); });
-      std::jthread keeping, scrubbing, following;
+      std::jthread keeping, scrubbing, following, carrying_out;
+      if (kube_) carrying_out = std::jthread([this] { kube_->run(); });
       if (standby_) following = std::jthread([this] { standby_->run(); });
       if (keeper_) keeping = std::jthread([this] { keeper_->keep(); });
       if (keeper_) scrubbing = std::jthread([this] { keeper_->scrub(); });
@@ -251,6 +266,7 @@ class Daemon {
         next_config = now + kConfigStep;
         reload(asked);
       }
+      if (kube_ && kube_->generation() != policies_seen_) use_config();
       if (now >= next_status) {
         write_status();
         next_status = now + std::max(kStatusStep, kStatusPart * (clock_.uptime() - now));
@@ -269,7 +285,7 @@ class Daemon {
       return;
     }
     set_config_problem({});
-    const ConfigPtr old = config();
+    const ConfigPtr old = file_config_;
     for (const std::string& name : keep_fixed_parts(*old, *loaded)) {
       log::warn("'{}' has changed, which needs a restart of the agent", name);
       set_config_problem("a change of '" + name + "' needs a restart");
@@ -278,14 +294,24 @@ class Daemon {
     for (const std::string& warning : config_warnings(*loaded)) log::warn("{}", warning);
     log::set_level(loaded->log.level);
     log::set_format(loaded->log.format);
-    const auto next = std::make_shared<const Config>(*std::move(loaded));
+    file_config_ = std::make_shared<const Config>(*std::move(loaded));
+    use_config();
+    log::info("the configuration has changed and is in use");
+  }
+
+  // That of the file, with the policies that objects make.
+  void use_config() {
+    ConfigPtr next = file_config_;
+    if (kube_) {
+      policies_seen_ = kube_->generation();
+      next = std::make_shared<const Config>(kube_->with_policies(*file_config_));
+    }
     {
       const std::lock_guard lock(config_mutex_);
       config_ = next;
     }
     if (keeper_) keeper_->configure(*next);
     scheduler_->configure(next);
-    log::info("the configuration has changed and is in use");
   }
 
   void set_config_problem(std::string problem) {
@@ -358,6 +384,7 @@ class Daemon {
   void write_status() {
     SiteStatus now = status();
     look_for_events(now);
+    if (kube_) kube_->tell(now);
     const auto written = replace_file(
         status_file(*config()),
         as_bytes(status_json(now).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
@@ -366,14 +393,41 @@ class Daemon {
     if (written) status_failed_ = false;
   }
 
+  // Pods that a process froze which died before it thawed them.
+  void thaw_pods(const Config& now) {
+    std::error_code none;
+    if (!now.kubernetes || fs::is_empty(frozen_directory(now), none) || none) return;
+    const auto client = connect_kube(*now.kubernetes);
+    const auto left =
+        client ? thaw_what_is_left(frozen_directory(now),
+                                   [&](const PodHook& hook) {
+                                     return run_in_pod(**client, hook, hook.after, stop_);
+                                   })
+               : Result<std::size_t>(client.error());
+    if (!left) log::error("pods that are left frozen: {}", left.error().describe());
+  }
+
   // Removes snapshots of ours that no policy needs any more.
   void tidy_sources() {
     SourceBook book(source_book_file(*config()));
     std::shared_ptr<CephCluster> cluster;
     auto next = clock_.uptime();
     bool failed = false;
+    auto next_thaw = clock_.uptime();
+    std::uint64_t claims_seen = 0;
+    auto often = clock_.uptime(), last = clock_.uptime();
     do {
+      if (clock_.uptime() >= next_thaw) {
+        thaw_pods(*config());
+        next_thaw = clock_.uptime() + kThawStep;
+      }
+      // A claim that went has an image that cannot be deleted before our snapshots are; that it is
+      // wanted no more is known a moment later.
+      const std::uint64_t claims = scheduler_->claims_generation();
+      if (std::exchange(claims_seen, claims) != claims) often = clock_.uptime() + kClaimsSettle;
+      if (clock_.uptime() < often) next = std::min(next, last + kClaimsStep);
       if (clock_.uptime() < next) continue;
+      last = clock_.uptime();
       const ConfigPtr now = config();
       next = clock_.uptime() + std::min(now->snapshots.orphans_after / 4 + kMinTidyStep, kTidyStep);
       const auto connect = [&]() -> Result<std::shared_ptr<CephCluster>> {
@@ -385,7 +439,10 @@ class Daemon {
       const auto wanted = [&](const std::string& asset, const std::string& to) {
         return scheduler_->wants(asset, to);
       };
-      const auto swept = sweep_orphans(book, *now, clock_, wanted, connect);
+      const auto claim_gone = [&](const std::string& asset) {
+        return scheduler_->claim_gone(asset);
+      };
+      const auto swept = sweep_orphans(book, *now, clock_, wanted, claim_gone, connect);
       if (!swept && !std::exchange(failed, true))
         log::error("snapshots that nobody needs: {}", swept.error().describe());
       if (swept) failed = false;
@@ -394,6 +451,7 @@ class Daemon {
 
   mutable std::mutex config_mutex_;
   ConfigPtr config_;            // guarded by config_mutex_
+  ConfigPtr file_config_;       // without the policies of objects; of the thread that supervises
   std::string config_problem_;  // likewise; empty: the file's content is in use
   const fs::path config_path_;
   Clock& clock_;
@@ -408,11 +466,13 @@ class Daemon {
   // Of the thread that supervises.
   FileStamp config_stamp_;
   bool status_failed_ = false, events_failed_ = false;
+  std::uint64_t policies_seen_ = 0;  // kube_'s generation
 
   std::unique_ptr<StoreKeeper> keeper_;  // null: no store is served here
   std::unique_ptr<DrillKeeper> drills_;
   std::unique_ptr<StandbyKeeper> standby_;  // null: no store, or no key of it
   std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<KubeSite> kube_;  // null: no objects are carried out here
   std::unique_ptr<StoreApi> api_;
   std::unique_ptr<HttpServer> server_;  // last: its threads use the rest
 };
@@ -421,7 +481,11 @@ class Daemon {
 
 Status run_daemon(Config config, const std::filesystem::path& config_path, Clock& clock,
                   ReloadRequests reloads, std::stop_token stop) {
-  return Daemon(std::move(config), config_path, clock, std::move(reloads), std::move(stop)).run();
+  const auto work = [&](std::stop_token end) {
+    return Daemon(config, config_path, clock, reloads, std::move(end)).run();
+  };
+  const bool alone = !config.kubernetes || config.kubernetes->lease.empty();
+  return alone ? work(stop) : run_while_leading(config, clock, stop, work);
 }
 
 }  // namespace tidemark

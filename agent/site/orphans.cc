@@ -18,12 +18,23 @@ Result<bool> remove_from(const SourceEntry& entry, const Config& config,
   auto lock = lock_asset(config, asset, entry.to);
   if (!lock && lock.error().code() == ErrorCode::refused) return false;
   if (!lock) return std::move(lock).error();
+  std::vector<std::unique_ptr<RbdImage>> images;
   auto image = RbdImage::open_read_write(cluster, asset.rbd());
-  if (!image && image.error().code() == ErrorCode::not_found) return true;
-  if (!image) return std::move(image).error();
-  remove_our_snapshots(**image, entry.store, {});
-  TM_TRY(const auto left, (*image)->snapshots());
-  return our_snapshots(left, entry.store).empty();
+  if (image) {
+    images.push_back(*std::move(image));
+  } else if (image.error().code() != ErrorCode::not_found) {
+    return std::move(image).error();
+  } else {
+    // ceph-csi deletes by way of the trash, where our snapshots would keep it for ever.
+    TM_TRY(images, RbdImage::open_trashed(cluster, asset.rbd()));
+  }
+  bool clean = true;
+  for (const auto& one : images) {
+    remove_our_snapshots(*one, entry.store, {});
+    TM_TRY(const auto left, one->snapshots());
+    clean = clean && our_snapshots(left, entry.store).empty();
+  }
+  return clean;
 }
 
 }  // namespace
@@ -32,6 +43,7 @@ Result<OrphanSweep> sweep_orphans(
     SourceBook& book, const Config& config, Clock& clock,
     const std::function<std::optional<bool>(const std::string& asset, const std::string& to)>&
         wanted,
+    const std::function<bool(const std::string& asset)>& claim_gone,
     const std::function<Result<std::shared_ptr<CephCluster>>()>& cluster) {
   using Place = std::pair<std::string, StoreId>;
   OrphanSweep sweep;
@@ -55,7 +67,9 @@ Result<OrphanSweep> sweep_orphans(
     // Of a time that is to come, the wait begins now.
     if (!entry.unwanted_since || *entry.unwanted_since > now) entry.unwanted_since = now;
     ++sweep.unwanted;
-    if (now - *entry.unwanted_since >= config.snapshots.orphans_after) over.push_back(entry);
+    const bool at_once = entry.of_claim && claim_gone(entry.asset);
+    if (at_once || now - *entry.unwanted_since >= config.snapshots.orphans_after)
+      over.push_back(entry);
     return true;
   }));
   if (over.empty()) return sweep;

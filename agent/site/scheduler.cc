@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/kube/api_claims.h"
 #include "agent/site/set_due.h"
 #include "agent/site/set_run.h"
 #include "base/log.h"
@@ -44,19 +45,39 @@ Scheduler::Scheduler(std::shared_ptr<const Config> config, Clock& clock, StoreAc
     : clock_(clock),
       own_store_(own_store),
       stop_(std::move(stop)),
-      next_{config, std::make_shared<PolicyLimits>(*config, clock)} {}
+      next_{config, std::make_shared<PolicyLimits>(*config, clock), claims_for(*config, {})} {}
+
+// What is followed already is followed on.
+std::shared_ptr<WatchedClaims> Scheduler::claims_for(const Config& config, const Plan& before) {
+  const bool wanted = std::ranges::any_of(
+      config.policies, [](const auto& policy) { return policy.second.claims.has_value(); });
+  if (!wanted || !config.kubernetes) return nullptr;
+  if (before.claims && before.config->kubernetes == config.kubernetes) return before.claims;
+  auto client = connect_kube(*config.kubernetes);
+  if (client) return std::make_shared<WatchedClaims>(*std::move(client), *config.kubernetes);
+  // Each look tries, and says so.
+  log::error("claims: {}", client.error().describe());
+  return nullptr;
+}
 
 void Scheduler::configure(std::shared_ptr<const Config> config) {
   auto limits = std::make_shared<PolicyLimits>(*config, clock_);
+  Plan before;
+  {
+    const std::lock_guard lock(mutex_);
+    before = next_;
+  }
+  auto claims = claims_for(*config, before);
   std::vector<Runner> old;  // let go of without the lock
   const std::lock_guard lock(mutex_);
-  next_ = {std::move(config), std::move(limits)};
+  next_ = {std::move(config), std::move(limits), std::move(claims)};
   old.swap(idle_runners_);
 }
 
 Scheduler::Runner Scheduler::make_runner(const Plan& plan) const {
   auto runner = std::make_unique<BackupRunner>(*plan.config, plan.limits, clock_, stop_);
   if (own_store_ != nullptr) runner->use_own_store(own_store_);
+  runner->use_claims(plan.claims);
   return runner;
 }
 
@@ -82,6 +103,26 @@ void Scheduler::run() {
     start_due();
   } while (sleep_for(stop_, kStep));
   threads_.clear();  // waits for them
+}
+
+bool Scheduler::claim_gone(const std::string& asset) const {
+  std::shared_ptr<WatchedClaims> claims;
+  {
+    const std::lock_guard lock(mutex_);
+    claims = next_.claims;
+  }
+  if (!claims) return false;
+  const auto list = claims->claims();
+  // Of namespaces that may not be read nothing is known.
+  if (!list || !list->problems.empty()) return false;
+  return std::ranges::none_of(list->claims, [&](const Claim& claim) {
+    return claim.asset && claim.asset->text() == asset;
+  });
+}
+
+std::uint64_t Scheduler::claims_generation() const {
+  const std::lock_guard lock(mutex_);
+  return next_.claims ? next_.claims->generation() : 0;
 }
 
 void Scheduler::adopt_config() {
@@ -111,15 +152,21 @@ void Scheduler::join_finished() {
 }
 
 void Scheduler::discover() {
+  const std::uint64_t generation = plan_.claims ? plan_.claims->generation() : 0;
+  const bool claims_changed = std::exchange(claims_seen_, generation) != generation;
   for (const auto& [name, policy] : plan_.config->policies) {
     if (stop_.stop_requested()) return;
     Uptime& next = next_discovery_[name];
-    if (next != Uptime::zero() && clock_.uptime() < next) continue;
+    const bool changed = claims_changed && policy.claims;
+    if (next != Uptime::zero() && clock_.uptime() < next && !changed) continue;
     next = clock_.uptime() + kLookAgain;
     const auto jobs = looker_->jobs_of_policy(name);
     const std::string about = "policy " + name;
     if (jobs) {
       merge(name, *jobs);
+      const std::lock_guard lock(mutex_);
+      for (const std::string& problem : looker_->claim_problems())
+        problems_[about + ": claims"] = problem;
       continue;
     }
     // A list that failed is no empty list: what was found before stays.
@@ -133,6 +180,7 @@ void Scheduler::merge(const std::string& policy, const std::vector<BackupJob>& j
   const PolicyConfig& rules = plan_.config->policies.at(policy);
   const std::lock_guard lock(mutex_);
   problems_.erase("policy " + policy);
+  problems_.erase("policy " + policy + ": claims");
   discovered_.insert(policy);
   std::map<Key, Entry> old;
   for (auto it = entries_.lower_bound({policy, ""});
@@ -325,8 +373,7 @@ void Scheduler::run_set_backup(const Plan& plan, const std::string& policy,
     return;
   }
   const SetPlan set{policy, policy, jobs, false};
-  const auto reports =
-      run_set(*plan.config, plan.limits, clock_, own_store_, set, progress, stop_);
+  const auto reports = run_set(*plan.config, plan.limits, clock_, own_store_, set, progress, stop_);
   for (std::size_t i = 0; i < jobs.size(); ++i)
     end_try({policy, jobs[i].asset.text()}, jobs[i], reports[std::min(i, reports.size() - 1)]);
 }

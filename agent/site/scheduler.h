@@ -22,6 +22,7 @@
 #include <string>
 #include <thread>
 
+#include "agent/kube/watched_claims.h"
 #include "agent/schedule/due.h"
 #include "agent/site/backup_run.h"
 #include "agent/site/status.h"
@@ -36,8 +37,8 @@ class Scheduler {
 
   // Called after each point with the time of the one before it, on the backup's thread. To be set
   // before run().
-  using OnPoint = std::function<void(const BackupJob&, const BackupReport&,
-                                     std::optional<Timestamp> before)>;
+  using OnPoint =
+      std::function<void(const BackupJob&, const BackupReport&, std::optional<Timestamp> before)>;
   void on_point(OnPoint call) { on_point_ = std::move(call); }
 
   // Until `stop` is requested and the last backup has ended: backups under way are cancelled, what
@@ -48,6 +49,10 @@ class Scheduler {
   // Whether a policy sends points of the asset to that store; nothing as long as its policies were
   // not all looked at. Safe from any thread.
   std::optional<bool> wants(const std::string& asset, const std::string& to) const;
+  // True where claims are followed, and none is bound to the asset. Safe from any thread, as is
+  // claims_generation(), which grows with every change of them.
+  bool claim_gone(const std::string& asset) const;
+  std::uint64_t claims_generation() const;
   // Adds the assets of this site, what waits, and what could not be found out.
   void add_to(SiteStatus& status) const;
 
@@ -73,6 +78,7 @@ class Scheduler {
   struct Plan {
     std::shared_ptr<const Config> config;
     std::shared_ptr<PolicyLimits> limits;
+    std::shared_ptr<WatchedClaims> claims;  // null where no policy means any
   };
   struct Thread {
     bool done = false;  // guarded by mutex_
@@ -80,6 +86,7 @@ class Scheduler {
   };
   using Runner = std::unique_ptr<BackupRunner>;
 
+  static std::shared_ptr<WatchedClaims> claims_for(const Config& config, const Plan& before);
   void adopt_config();
   void discover();
   void merge(const std::string& policy, const std::vector<BackupJob>& jobs);
@@ -115,7 +122,7 @@ class Scheduler {
 
   mutable std::mutex mutex_;
   Plan next_;                                    // guarded by mutex_
-  Entries entries_;                 // guarded by mutex_
+  Entries entries_;                              // guarded by mutex_
   std::map<std::string, std::string> problems_;  // guarded by mutex_; by what they are about
   std::set<std::string> discovered_;             // guarded by mutex_; policies of plan_
   std::uint64_t waiting_ = 0;                    // guarded by mutex_
@@ -126,6 +133,7 @@ class Scheduler {
   Plan plan_;
   Runner looker_;
   std::map<std::string, Uptime> next_discovery_;  // by policy
+  std::uint64_t claims_seen_ = 0;                 // plan_.claims' generation
   std::map<std::string, Uptime> store_again_;     // when a silent store is asked again
 };
 

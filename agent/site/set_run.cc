@@ -40,12 +40,11 @@ Status check(const SetPlan& plan) {
 bool quiesces(const Config& config, const SetPlan& plan) {
   const auto policy = config.policies.find(plan.policy);
   if (policy == config.policies.end()) return false;
-  const auto& [before, after] = policy->second.hooks;
+  const auto& [before, after, pods] = policy->second.hooks;
   const auto strict = [](const std::optional<HookConfig>& hook) {
     return hook && hook->on_failure == HookConfig::OnFailure::abort;
   };
-  return strict(before) && after &&
-         std::ranges::all_of(plan.jobs, [](const BackupJob& job) {
+  return strict(before) && after && std::ranges::all_of(plan.jobs, [](const BackupJob& job) {
            return job.asset.kind() == AssetName::Kind::rbd;
          });
 }
@@ -69,20 +68,23 @@ std::vector<Result<BackupReport>> run_set(
   one_moment.acquire();
   std::once_flag past;
   const auto leave = [&past] { std::call_once(past, [] { one_moment.release(); }); };
-  const BackupRunner hooking(config, limits, clock, stop);
+  BackupRunner hooking(config, limits, clock, stop);
   std::string members;
+  std::vector<ClaimName> claims;
+  for (const BackupJob& job : plan.jobs)
+    if (job.claim) claims.push_back(job.claim->name);
   for (const BackupJob& job : plan.jobs) members += (members.empty() ? "" : ",") + job.asset.text();
   SetMoment::Options options;
   options.id = new_set_id(plan.name);
   options.members = count;
   options.transfers = config.concurrency.total;
   options.quiesced = quiesces(config, plan);
-  options.hooks = hooking.hooks_of(plan.policy, members);
+  options.hooks = hooking.hooks_of(plan.policy, members, claims);
   options.stop = stop;
   options.on_past = leave;
   SetMoment moment(std::move(options), clock);
-  std::vector<Result<BackupReport>> reports(
-      count, Error(ErrorCode::internal, "the backup did not end"));
+  std::vector<Result<BackupReport>> reports(count,
+                                            Error(ErrorCode::internal, "the backup did not end"));
   {
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < count; ++i)

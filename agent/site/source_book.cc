@@ -30,6 +30,7 @@ std::optional<SourceEntry> entry_of(const json& from) {
   SourceEntry entry{text("asset"), store.value_or(StoreId()), text("to")};
   if (!store || entry.asset.empty()) return std::nullopt;
   entry.superseded = from.value("superseded", json()) == true;
+  entry.of_claim = from.value("of_claim", json()) == true;
   if (const std::string since = text("unwanted_since"); !since.empty()) {
     const auto time = parse_time(since, {});
     if (!time) return std::nullopt;
@@ -41,6 +42,7 @@ std::optional<SourceEntry> entry_of(const json& from) {
 json json_of(const SourceEntry& entry) {
   json out = {{"asset", entry.asset}, {"store", entry.store.hex()}, {"to", entry.to}};
   if (entry.superseded) out["superseded"] = true;
+  if (entry.of_claim) out["of_claim"] = true;
   if (entry.unwanted_since) out["unwanted_since"] = format_time(*entry.unwanted_since);
   return out;
 }
@@ -81,7 +83,8 @@ Status SourceBook::change(const std::function<void(std::vector<SourceEntry>&)>& 
   return write_file_durably(file_, as_bytes(format_state_list(kKey, kVersion, std::move(items))));
 }
 
-Status SourceBook::note(const std::string& asset, const StoreId& store, const std::string& to) {
+Status SourceBook::note(const std::string& asset, const StoreId& store, const std::string& to,
+                        bool of_claim) {
   return change([&](std::vector<SourceEntry>& entries) {
     bool known = false;
     for (SourceEntry& entry : entries) {
@@ -89,9 +92,10 @@ Status SourceBook::note(const std::string& asset, const StoreId& store, const st
       const bool same = entry.store == store;
       entry.superseded = !same;
       if (same) entry.unwanted_since.reset();
+      if (same) entry.of_claim = of_claim;
       known = known || same;
     }
-    if (!known) entries.push_back({asset, store, to});
+    if (!known) entries.push_back({.asset = asset, .store = store, .to = to, .of_claim = of_claim});
   });
 }
 

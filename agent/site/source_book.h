@@ -23,8 +23,9 @@ namespace tidemark {
 struct SourceEntry {
   std::string asset;  // "rbd/pool/image"
   StoreId store;
-  std::string to;            // what the configuration called the store
-  bool superseded = false;   // the configuration's name stands for another store by now
+  std::string to;           // what the configuration called the store
+  bool superseded = false;  // the configuration's name stands for another store by now
+  bool of_claim = false;    // it was found by a claim of Kubernetes
   std::optional<Timestamp> unwanted_since = {};
   bool operator==(const SourceEntry&) const = default;
 };
@@ -35,7 +36,8 @@ class SourceBook {
 
   // Before the first snapshot for that store is taken; durable on return. Nothing is written where
   // it is known. Other stores that had the name `to` for this asset are superseded.
-  Status note(const std::string& asset, const StoreId& store, const std::string& to);
+  Status note(const std::string& asset, const StoreId& store, const std::string& to,
+              bool of_claim = false);
   Result<std::vector<SourceEntry>> entries() const;
   // Calls `change` for each entry under the file's lock; those that it returns false for are
   // forgotten. Written only where something is different then.

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
 #include <thread>
 
 #include "agent/site/orphans.h"
@@ -84,6 +86,7 @@ class OrphanTest : public SourceBookTest {
           const auto it = wanted_.find(asset + ">" + to);
           return it == wanted_.end() ? std::nullopt : std::optional(it->second);
         },
+        [&](const std::string& asset) { return gone_claims_.contains(asset); },
         [&]() -> Result<std::shared_ptr<CephCluster>> {
           ++connections_;
           return Error(ErrorCode::unavailable, "no cluster here");
@@ -96,6 +99,7 @@ class OrphanTest : public SourceBookTest {
         [&](const std::string& asset, const std::string& to) {
           return std::optional(wanted_[asset + ">" + to]);
         },
+        [&](const std::string& asset) { return gone_claims_.contains(asset); },
         [&]() -> Result<std::shared_ptr<CephCluster>> {
           ++connections_;
           return Error(ErrorCode::unavailable, "no cluster here");
@@ -106,8 +110,23 @@ class OrphanTest : public SourceBookTest {
   Config config_;
   SetClock clock_;
   std::map<std::string, bool> wanted_;
+  std::set<std::string> gone_claims_;
   int connections_ = 0;
 };
+
+TEST_F(OrphanTest, WhatAClaimThatIsGoneLeftGoesAtOnce) {
+  config_.snapshots.orphans_after = std::chrono::hours(24);
+  must(book_.note("rbd/rbd/csi-vol-1", store_id('1'), "osaka", true));
+  must(book_.note("rbd/rbd/plain", store_id('1'), "osaka"));
+  gone_claims_ = {"rbd/rbd/csi-vol-1", "rbd/rbd/plain"};
+  wanted_ = {{"rbd/rbd/csi-vol-1>osaka", true}, {"rbd/rbd/plain>osaka", false}};
+  EXPECT_EQ(sweep().unwanted, 1U) << "a policy still wants it; and what is no claim waits";
+  EXPECT_EQ(connections_, 0);
+  wanted_["rbd/rbd/csi-vol-1>osaka"] = false;
+  EXPECT_TRUE(sweep_fails()) << "the cluster is asked at once";
+  gone_claims_.clear();  // its claim is there, and no policy means it: that may be a mistake
+  EXPECT_EQ(sweep().unwanted, 2U);
+}
 
 TEST_F(OrphanTest, WhatIsWantedOrNotKnownStays) {
   must(book_.note("rbd/rbd/a", store_id('1'), "osaka"));

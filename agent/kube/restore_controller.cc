@@ -1,0 +1,276 @@
+#include "agent/kube/restore_controller.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "agent/backup/manifests.h"
+#include "agent/kube/claim_points.h"
+#include "agent/kube/claims.h"
+#include "agent/kube/fill.h"
+#include "base/log.h"
+#include "base/log_context.h"
+#include "base/queue.h"
+#include "transport/kube/lease.h"
+#include "transport/socket.h"
+
+namespace tidemark {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::chrono::minutes kCallMax{2};
+constexpr std::chrono::seconds kProgressEvery{5};
+constexpr std::size_t kNoteBytesMax = 1000;  // the API takes 1 KiB
+constexpr const char* kController = "tidemark.dev/agent";
+
+bool can_be_tried_again(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::unavailable:
+    case ErrorCode::deadline_exceeded:
+    case ErrorCode::cancelled:
+    case ErrorCode::permission_denied:  // a right may be given, a key be put in place
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The store that an agent without one of its own restores from.
+Result<std::string> only_peer(const Config& config) {
+  std::string found;
+  for (const auto& [name, peer] : config.peers) {
+    if (peer.url.empty()) continue;
+    if (!found.empty())
+      return Error(ErrorCode::invalid_argument, "it is not clear which store is meant");
+    found = name;
+  }
+  if (found.empty()) return Error(ErrorCode::invalid_argument, "there is no store to restore from");
+  return found;
+}
+
+}  // namespace
+
+kube::Call RestoreController::call() const { return {options_.stop, net::uptime() + kCallMax}; }
+
+void RestoreController::on_changed(json object) {
+  const std::string uid = kube::uid_of(object);
+  last_trouble_.clear();
+  const std::lock_guard lock(mutex_);
+  waiting_[uid] = kube::ref_of(object);
+  changed_.notify_all();
+}
+
+void RestoreController::on_gone(const std::string& uid, const kube::ObjectRef&, json) {
+  const std::lock_guard lock(mutex_);
+  waiting_.erase(uid);
+  not_before_.erase(uid);
+}
+
+void RestoreController::on_trouble(const kube::ApiError& error) {
+  if (std::exchange(last_trouble_, error.message()) != error.message())
+    log::warn("restores: {}", error.describe());
+}
+
+void RestoreController::watch_all() {
+  kube::Watch watch(client_, kube::kRestores, {}, *this);
+  if (const Status ended = watch.run(options_.stop); !ended)
+    log::error("restores: {}", ended.error().describe());
+}
+
+void RestoreController::run() {
+  const std::jthread watching([this] { watch_all(); });
+  while (!options_.stop.stop_requested()) {
+    std::optional<std::pair<std::string, kube::ObjectRef>> next;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, options_.stop, std::chrono::seconds(1), [&] {
+        const auto now = clock_.uptime();
+        const auto due = std::ranges::find_if(waiting_, [&](const auto& entry) {
+          const auto not_before = not_before_.find(entry.first);
+          return not_before == not_before_.end() || not_before->second <= now;
+        });
+        if (due == waiting_.end()) return false;
+        next = *due;
+        waiting_.erase(due);
+        return true;
+      });
+    }
+    if (!next || options_.stop.stop_requested()) continue;
+    const log::JobScope scope(log::new_job("restore"));
+    const Done done = reconcile(next->second);
+    const std::lock_guard lock(mutex_);
+    not_before_.erase(next->first);
+    if (done == Done::ended) continue;
+    not_before_[next->first] = clock_.uptime() + options_.again;
+    waiting_.emplace(next->first, next->second);
+  }
+}
+
+Status RestoreController::patch_status(json& object, json status) {
+  const kube::ObjectRef ref = kube::ref_of(object);
+  kube::WriteOptions options;
+  options.subresource = "status";
+  // Of this very object, and not of a later one of its name.
+  const json patch = {{"metadata", {{"uid", kube::uid_of(object)}}}, {"status", std::move(status)}};
+  auto patched =
+      client_.patch(kube::kRestores, ref, kube::PatchKind::merge, patch, options, call());
+  if (!patched) return Error(patched.error());
+  object = *std::move(patched);
+  return {};
+}
+
+Status RestoreController::say(json& object, const std::string& phase, const std::string& ready,
+                              const std::string& reason, const std::string& message, json more) {
+  const std::int64_t generation = object.at("metadata").value("generation", std::int64_t{0});
+  const json before = object.value("status", json::object()).value("conditions", json::array());
+  const std::string cut = message.substr(0, kNoteBytesMax);
+  // Told once, and not each time that the same is tried again.
+  const bool told = std::ranges::any_of(before, [&](const json& one) {
+    return json_text(one, {"type"}) == "Ready" && json_text(one, {"status"}) == ready &&
+           json_text(one, {"reason"}) == reason && json_text(one, {"message"}) == cut;
+  });
+  more["phase"] = phase;
+  more["observedGeneration"] = generation;
+  more["conditions"] =
+      with_condition(before, {"Ready", ready, reason, cut}, generation, clock_.now());
+  TM_DO(patch_status(object, std::move(more)));
+  if (!told) record_event(object, phase == "Failed" ? "Warning" : "Normal", reason, cut);
+  return {};
+}
+
+// Best effort: an event is for people, the status is what counts.
+void RestoreController::record_event(const json& object, const std::string& type,
+                                     const std::string& reason, const std::string& note) {
+  const kube::ObjectRef ref = kube::ref_of(object);
+  const Timestamp now = clock_.now();
+  const json event = {
+      {"apiVersion", kube::kEvents.api_version()},
+      {"kind", "Event"},
+      {"metadata", {{"namespace", ref.ns}, {"name", fmt::format("{}.{:x}", ref.name, now.us)}}},
+      {"eventTime", kube::micro_time(now)},
+      {"reportingController", kController},
+      {"reportingInstance", options_.config()->site},
+      {"action", "Restore"},
+      {"reason", reason},
+      {"type", type},
+      {"note", note.empty() ? reason : note},
+      {"regarding",
+       {{"apiVersion", kube::kRestores.api_version()},
+        {"kind", "Restore"},
+        {"namespace", ref.ns},
+        {"name", ref.name},
+        {"uid", kube::uid_of(object)}}}};
+  if (const auto made = client_.create(kube::kEvents, event, {}, call()); !made)
+    log::warn("event of restore {}: {}", kube::to_string(ref), made.error().message());
+}
+
+Result<PointRow> RestoreController::choose_point(const RestoreOrder& order,
+                                                 const StoreAccess& access) {
+  PointStore& store = *access.store;
+  PointQuery query;
+  if (!order.point.empty()) {
+    query.id_prefix = order.point;
+    return store.find(query);
+  }
+  std::optional<Timestamp> as_of;
+  if (!order.as_of.empty()) {
+    TM_TRY(as_of, parse_time(order.as_of, clock_.now()));
+  }
+  TM_TRY(const SiteAsset asset, asset_of_claim(store, {"", *order.claim, ""}, as_of));
+  query.site = asset.site;
+  query.asset = asset.asset.text();
+  query.newest = !as_of;
+  query.as_of = as_of.value_or(Timestamp{});
+  return store.find(query);
+}
+
+Result<ClaimRestored> RestoreController::carry_out(const RestoreOrder& order, json& object) {
+  const auto config = options_.config();
+  StoreAccess opened;
+  const StoreAccess* access = options_.own_store;
+  if (access == nullptr) {
+    TM_TRY(const std::string peer, only_peer(*config));
+    TM_TRY(opened, open_store_named(*config, peer, clock_, options_.stop));
+    access = &opened;
+  }
+  TM_TRY(const StoreKeys* const keys, access->need_keys());
+  // Chosen once: a restore that goes on after a restart is of the same point.
+  RestoreOrder settled = order;
+  const std::string chosen = json_text(object, {"status", "pointID"});
+  if (!chosen.empty()) settled.point = chosen;
+  TM_TRY(const PointRow point, choose_point(settled, *access));
+  const PointRecord& record = point.point.record;
+  const auto label = record.labels.find(std::string(kClaimLabel));
+  if (label == record.labels.end())
+    return Error(ErrorCode::refused, "point " + record.id.hex() + " was not taken of a claim")
+        .with_hint("restore it with 'tidemark restore --to-pvc'");
+  TM_TRY(const ClaimName claim, parse_claim_name(label->second));
+  TM_DO(check_point_of_order(order, claim, options_.own_ns));
+  TM_DO(say(object, "Running", "False", "Restoring",
+            "point " + record.id.hex() + " of " + claim.text(),
+            {{"pointID", record.id.hex()},
+             {"startTime", json_text(object, {"status", "startTime"}).empty()
+                               ? kube_time(clock_.now())
+                               : json_text(object, {"status", "startTime"})}}));
+  ClaimRestore::Options options;
+  options.target = order.target;
+  options.point = record.id.hex();
+  options.point_bytes = record.size_bytes;
+  TM_TRY(options.manifests, read_manifests(record, *keys));
+  options.rados_namespaces = config->kubernetes->rados_namespaces;
+  options.stop = options_.stop;
+  TM_TRY(const auto restore, VolumeRestore::open(*access->store, *keys, point, options_.stop));
+  options.fill = [&](const RbdImageName& image, std::uint64_t size_bytes) -> Status {
+    TM_TRY(const auto cluster, CephCluster::connect(ceph_config(config->ceph)));
+    const std::jthread telling([&](const std::stop_token& over) {
+      while (sleep_for(over, kProgressEvery)) {
+        const std::uint64_t done = restore->progress().position_bytes;
+        json progress = {{"bytesDone", done},
+                         {"bytesTotal", record.size_bytes},
+                         {"percent", record.size_bytes == 0 ? 0 : 100 * done / record.size_bytes}};
+        json copy = object;
+        ignore_error(patch_status(copy, {{"progress", std::move(progress)}}), "it comes again");
+      }
+    });
+    return fill_image(*restore, cluster, image, size_bytes);
+  };
+  ClaimRestore run(client_, std::move(options));
+  TM_DO(run.check());
+  return run.run();
+}
+
+RestoreController::Done RestoreController::reconcile(const kube::ObjectRef& ref) {
+  auto object = client_.get(kube::kRestores, ref, call());
+  if (!object) return object.error().code() == ErrorCode::not_found ? Done::ended : Done::again;
+  const std::string phase = json_text(*object, {"status", "phase"});
+  if (phase == "Succeeded" || phase == "Failed") return Done::ended;
+  if (object->at("metadata").contains("deletionTimestamp")) return Done::ended;
+  const std::string text = kube::to_string(ref);
+  const auto order = parse_restore_order(*object, options_.own_ns);
+  const auto done =
+      order ? carry_out(*order, *object) : Result<ClaimRestored>(Error(order.error()));
+  if (options_.stop.stop_requested() && !done) return Done::again;
+  Status told;
+  Done next = Done::ended;
+  if (done) {
+    log::info("restore {}: volume {}, image {}", text, done->volume, done->image.text());
+    told = say(*object, "Succeeded", "True", "Restored", "bound to volume " + done->volume,
+               {{"volumeName", done->volume},
+                {"progress", {{"percent", 100}}},
+                {"completionTime", kube_time(clock_.now())}});
+  } else if (can_be_tried_again(done.error())) {
+    log::warn("restore {}: {}", text, done.error().describe());
+    told = say(*object, phase.empty() ? "Pending" : phase, "False", reason_of(done.error()),
+               done.error().message());
+    next = Done::again;
+  } else {
+    log::error("restore {}: {}", text, done.error().describe());
+    told = say(*object, "Failed", "False", reason_of(done.error()), done.error().message(),
+               {{"completionTime", kube_time(clock_.now())}});
+  }
+  if (!told) log::warn("restore {}: its status: {}", text, told.error().message());
+  return told ? next : Done::again;
+}
+
+}  // namespace tidemark

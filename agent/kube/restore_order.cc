@@ -1,0 +1,126 @@
+#include "agent/kube/restore_order.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace tidemark {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMessageBytesMax = 1024;
+
+std::string or_else(std::string text, const std::string& other) {
+  return text.empty() ? other : std::move(text);
+}
+
+}  // namespace
+
+Result<RestoreOrder> parse_restore_order(const json& object, const std::string& own_ns) {
+  RestoreOrder order;
+  order.ns = json_text(object, {"metadata", "namespace"});
+  order.name = json_text(object, {"metadata", "name"});
+  order.uid = json_text(object, {"metadata", "uid"});
+  const auto metadata = object.find("metadata");
+  if (metadata != object.end() && metadata->contains("generation") &&
+      (*metadata)["generation"].is_number_integer())
+    order.generation = (*metadata)["generation"];
+  order.point = json_text(object, {"spec", "point"});
+  order.as_of = json_text(object, {"spec", "asOf"});
+  const std::string claim = json_text(object, {"spec", "claim", "name"});
+  if (order.point.empty() == claim.empty())
+    return Error(ErrorCode::invalid_argument, "spec names either a point or a claim");
+  if (!claim.empty()) {
+    if (json_text(object, {"spec", "claim", "kind"}) == "ObjectBucketClaim")
+      return Error(ErrorCode::unsupported, "bucket claims are not restored by an object yet");
+    TM_TRY(order.claim,
+           parse_claim_name("k8s/" +
+                            or_else(json_text(object, {"spec", "claim", "namespace"}), order.ns) +
+                            "/pvc/" + claim));
+  }
+  TM_TRY(order.target.name,
+         parse_claim_name("k8s/" +
+                          or_else(json_text(object, {"spec", "target", "namespace"}), order.ns) +
+                          "/pvc/" + json_text(object, {"spec", "target", "name"})));
+  order.target.storage_class = json_text(object, {"spec", "target", "storageClassName"});
+  const std::string size = json_text(object, {"spec", "target", "size"});
+  if (!size.empty()) {
+    order.target.size_bytes = parse_quantity(size);
+    if (!order.target.size_bytes)
+      return Error(ErrorCode::invalid_argument, "'" + size + "' is not a size");
+  }
+  const json spec = object.value("spec", json::object());
+  if (spec.contains("target") && spec["target"].is_object() &&
+      spec["target"].value("static", json()) == true)
+    return Error(ErrorCode::unsupported, "static volumes are not made yet");
+  order.target.force = spec.value("force", json()) == true;
+  const bool everywhere = order.ns == own_ns;
+  const bool own =
+      order.target.name.ns == order.ns && (!order.claim || order.claim->ns == order.ns);
+  if (!everywhere && !own)
+    return Error(ErrorCode::refused, "a restore reads and makes claims of its own namespace only")
+        .with_hint("make it in namespace " + own_ns);
+  return order;
+}
+
+Status check_point_of_order(const RestoreOrder& order, const ClaimName& claim,
+                            const std::string& own_ns) {
+  if (order.ns == own_ns || claim.ns == order.ns) return {};
+  return Error(ErrorCode::refused, "the point is of " + claim.text() + ", in another namespace");
+}
+
+json with_condition(const json& before, const ObjectCondition& condition, std::int64_t generation,
+                    Timestamp now) {
+  json out = json::array();
+  std::string since = kube_time(now);
+  if (before.is_array())
+    for (const json& one : before) {
+      if (json_text(one, {"type"}) != condition.type) {
+        out.push_back(one);
+      } else if (json_text(one, {"status"}) == condition.status) {
+        const std::string kept = json_text(one, {"lastTransitionTime"});
+        if (!kept.empty()) since = kept;
+      }
+    }
+  out.push_back({{"type", condition.type},
+                 {"status", condition.status},
+                 {"reason", condition.reason},
+                 {"message", condition.message.substr(0, kMessageBytesMax)},
+                 {"observedGeneration", generation},
+                 {"lastTransitionTime", since}});
+  return out;
+}
+
+std::string kube_time(Timestamp time) {
+  constexpr std::int64_t kSecond = 1'000'000;
+  return format_time(Timestamp{time.us / kSecond * kSecond});
+}
+
+std::string reason_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::invalid_argument:
+      return "Invalid";
+    case ErrorCode::not_found:
+      return "NotFound";
+    case ErrorCode::already_exists:
+      return "TargetExists";
+    case ErrorCode::permission_denied:
+      return "Forbidden";
+    case ErrorCode::refused:
+      return "Refused";
+    case ErrorCode::corruption:
+      return "Damaged";
+    case ErrorCode::unsupported:
+      return "Unsupported";
+    case ErrorCode::resource_exhausted:
+      return "NoRoom";
+    case ErrorCode::unavailable:
+    case ErrorCode::deadline_exceeded:
+      return "Waiting";
+    default:
+      return "Failed";
+  }
+}
+
+}  // namespace tidemark

@@ -1,0 +1,340 @@
+"""Claims of Kubernetes: protected by name, and given back as claims that work."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import rbd
+
+from claim_support import CORE, STORAGE, TIDEMARK, KubeCluster, claim, pod, storage_class
+from support import MIB, Case, main, rounds
+
+ORDERS = "k8s/shop/pvc/orders"
+
+
+class ClaimCase(Case):
+    def setUp(self):
+        super().setUp()
+        self.tokyo, self.osaka = self.pair.tokyo, self.pair.osaka
+        self.kube = {}
+        for name, cluster, site in (("a", self.a, self.tokyo), ("b", self.b, self.osaka)):
+            self.kube[name] = KubeCluster(self, cluster.conf)
+            self.addCleanup(self.kube[name].close)
+            self.configure(site, f"kubernetes: {{ kubeconfig: {self.kube[name].kubeconfig} }}\n")
+        self.tokyo.edit_config('"rbd/rbd/*", "rbd/rbd/tenant/*"', '"rbd/rbd/none-*"')
+        self.tokyo.edit_config("policies:\n", "policies:\n  claims: { claims: { namespaces: [ shop ] }, to: osaka }\n")
+
+    def configure(self, site, text):
+        site.write_config(site.config_text() + text)
+
+    def orders(self, **options):
+        """A claim at tokyo with something in its image."""
+        options.setdefault("labels", {"app": "db"})
+        made = self.kube["a"].make_claim(claim("orders", **options))
+        self.scribble()
+        return made
+
+    def scribble(self, name="orders"):
+        image = self.kube["a"].image(name)
+        for _ in range(6):
+            self.write(self.random.randrange(15 * MIB), self.random.randbytes(70000), image)
+        return self.content(image)
+
+    def back_up(self, what=ORDERS):
+        return self.tokyo.json("backup", what)["points"][0]
+
+    def restore(self, *args, what="tokyo:" + ORDERS, to="shop/orders", code=0):
+        done = self.osaka.run("--json", "restore", what, "--to-pvc", to, *args, code=None)
+        self.assertEqual(done.returncode, code, done.errors)
+        return json.loads(done.text) if code == 0 else done.errors
+
+    @staticmethod
+    def words(path):
+        with open(path) as file:
+            return file.read().split()
+
+    def restored_content(self, name="orders"):
+        return self.content(self.kube["b"].image(name), io=self.io["b"])
+
+
+class Claims(ClaimCase):
+    def test_a_claim_that_is_gone_comes_back_at_the_other_site(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        point = self.back_up()
+        self.assertEqual(point["labels"]["kubernetes.claim"], ORDERS)
+        shown = self.tokyo.json("claims")["claims"]
+        self.assertEqual([(one["claim"], one["policy"]) for one in shown], [(ORDERS, "claims")])
+        # The provisioner cannot delete an image that has our snapshot: the agent sees to that.
+        self.tokyo.start_agent()
+        self.kube["a"].remove_claim("orders")
+        self.wait_for("its image to go", lambda: not rbd.RBD().list(self.io["a"]))
+        self.assertIn("nothing refuses", self.osaka.run("restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--plan").text)
+        self.assertEqual(self.kube["b"].claim_names(), [])
+        done = self.restore()
+        self.assert_same(self.restored_content(), state, "what came back")
+        found = self.kube["b"].bound("orders")
+        self.assertEqual(found["metadata"]["labels"], {"app": "db"})
+        self.assertEqual(found["spec"]["resources"]["requests"]["storage"], "16Mi")
+        volume = self.kube["b"].volume("orders")
+        self.assertEqual((volume["metadata"]["name"], volume["spec"]["persistentVolumeReclaimPolicy"]),
+                         (done["volume"], "Delete"))
+        self.assertNotIn("tidemark.dev/restore", volume["metadata"].get("labels", {}))
+        self.assertEqual(self.kube["b"].claim_names(), ["orders"])
+        # Given again, it is done already.
+        self.assertTrue(self.restore()["resumed"])
+        # And the claim is one as any other: its volume goes with it.
+        self.kube["b"].remove_claim("orders")
+        self.wait_for("the image to go", lambda: not rbd.RBD().list(self.io["b"]))
+
+    def test_a_later_claim_of_the_same_name_is_another_one(self):
+        self.orders()
+        first, early = self.back_up(), self.content(self.kube["a"].image("orders"))
+        self.kube["a"].remove_claim("orders")
+        self.orders()
+        second, late = self.back_up(), self.content(self.kube["a"].image("orders"))
+        self.assertNotEqual(first["asset"], second["asset"])
+        self.assertNotEqual(first["labels"]["kubernetes.uid"], second["labels"]["kubernetes.uid"])
+        listed = self.osaka.json("points", "tokyo:" + ORDERS)["points"]
+        self.assertEqual({one["id"] for one in listed}, {first["id"], second["id"]})
+        self.restore(to="shop/new")
+        self.assert_same(self.restored_content("new"), late, "the newest")
+        self.restore("--point", first["id"], to="shop/old")
+        self.assert_same(self.restored_content("old"), early, "the earlier claim")
+        self.restore(what="tokyo:" + ORDERS + "@" + first["labels"]["kubernetes.uid"][:8], to="shop/by-uid")
+        self.assert_same(self.restored_content("by-uid"), early, "the earlier claim by its uid")
+
+    def test_names_classes_and_sizes_are_mapped(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        self.assertIn("no storage class elsewhere", self.restore("--storage-class", "elsewhere", code=4))
+        self.assertIn("does not fit", self.restore("--size", "1Mi", code=2))
+        self.assertIn("no namespace nowhere", self.restore(to="nowhere/orders", code=4))
+        self.kube["b"].api.make(f"{STORAGE}/storageclasses", storage_class("late", volumeBindingMode="WaitForFirstConsumer"))
+        self.assertIn("before a pod wants it", self.restore("--storage-class", "late", code=1))
+        self.kube["b"].api.make(f"{STORAGE}/storageclasses", storage_class("kept", reclaimPolicy="Retain"))
+        self.assertEqual(self.kube["b"].claim_names(), [])
+        self.restore("--storage-class", "kept", "--size", "24Mi", to="shop/other")
+        found = self.kube["b"].bound("other")
+        self.assertEqual((found["spec"]["storageClassName"], found["status"]["capacity"]["storage"]), ("kept", "24Mi"))
+        self.assertEqual(self.kube["b"].volume("other")["spec"]["persistentVolumeReclaimPolicy"], "Retain")
+        self.assert_same(self.restored_content("other"), state + bytes(8 * MIB), "a larger one")
+
+    def test_what_is_in_the_way_is_named_and_put_aside_only_by_force(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        there = self.kube["b"]
+        there.make_claim(claim("orders", size="8Mi"))
+        old = there.volume("orders")["metadata"]["name"]
+        self.write(0, b"precious", there.image("orders"), io=self.io["b"])
+        precious = there.image("orders")
+        there.api.make(f"{CORE}/namespaces/shop/pods", pod("db-0", "orders"))
+        self.assertIn("pods use it: db-0", self.restore(code=5))
+        self.assertIn("used by pods: db-0", self.restore("--force", code=5))
+        there.api.admin.delete(f"{CORE}/namespaces/shop/pods/db-0")
+        done = self.restore("--force")
+        self.assertEqual(done["put_aside"], old)
+        self.assert_same(self.restored_content(), state, "what came back")
+        self.assertEqual(self.content(precious, io=self.io["b"])[:8], b"precious")
+        self.assertEqual(there.get(f"{CORE}/persistentvolumes/{old}")["status"]["phase"], "Released")
+
+    def test_a_kill_before_any_write_to_the_api(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        command = self.osaka.command("--json", "--quiet", "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders")
+        there = self.kube["b"]
+
+        def writes():
+            """How many the server has seen so far."""
+            seen = there.api.test("requests", method="GET")["requests"]
+            return sum(one["count"] for one in seen if one["verb"] not in ("get", "list", "watch"))
+        before = writes()
+        self.restore()
+        total = writes() - before
+        self.assertGreaterEqual(total, 6)
+        for number in sorted(self.random.sample(range(total), min(rounds(4), total))):
+            with self.subTest(f"killed before write {number} of {total}"):
+                there.remove_claim("orders")
+                process = self.killed_at(command, number)
+                self.assertEqual(process.returncode, -signal.SIGKILL)
+                # What a killed client held is Ceph's to end.
+                self.wait_for("the restore", lambda: self.osaka.run(
+                    "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", code=None).returncode == 0)
+                self.assert_same(self.restored_content(), state, "what came back")
+                self.assertEqual(there.claim_names(), ["orders"])
+                self.assertEqual(there.volume("orders")["spec"]["persistentVolumeReclaimPolicy"], "Delete")
+
+    def killed_at(self, command, number):
+        """Runs it, and kills it when the server gets its write of that number (from 0)."""
+        objects, process, count = self.kube["b"].api.server.api, None, [0]
+        handle = objects.handle
+
+        def watch(connection, request):
+            if request.method in ("POST", "PUT", "PATCH", "DELETE") and "tidemark" in request.header("User-Agent"):
+                count[0] += 1
+                if count[0] == number + 1:
+                    process.kill()
+                    process.wait()
+                    raise ConnectionResetError
+            return handle(connection, request)
+        objects.handle = watch
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process.wait(timeout=120)
+        finally:
+            objects.handle = handle
+        return process
+
+    def test_claims_without_a_volume_of_ours_are_named_and_left_out(self):
+        here = self.kube["a"]
+        self.orders()
+        here.api.make(f"{STORAGE}/storageclasses", storage_class("files", provisioner="rook-ceph.cephfs.csi.ceph.com"))
+        here.api.make(here.claims_path(), claim("waiting", storage_class_name="files"))
+        done = self.tokyo.run("--json", "backup", "--policy", "claims")
+        self.assertEqual(len(json.loads(done.text)["points"]), 1)
+        self.assertIn("k8s/shop/pvc/waiting is not protected: the claim is not bound", done.errors)
+        self.assertIn("not bound", self.tokyo.run("backup", "k8s/shop/pvc/waiting", code=5).errors)
+        self.tokyo.run("backup", "k8s/shop/pvc/unknown", code=4)
+        self.tokyo.run("backup", "k8s/billing/pvc/orders", code=4)
+
+    def test_commands_in_pods_freeze_and_thaw(self):
+        self.orders()
+        folder = os.path.join(self.dir, "db-0")
+        os.makedirs(folder)
+        pods = f"{CORE}/namespaces/shop/pods"
+        self.kube["a"].api.make(pods, pod("db-0", "orders", folder, {
+            "tidemark.dev/before": json.dumps(["sh", "-c", "echo frozen >> log"]),
+            "tidemark.dev/after": json.dumps(["sh", "-c", "echo thawed >> log"])}))
+        self.back_up()
+        log = os.path.join(folder, "log")
+        self.assertEqual(self.words(log), ["frozen", "thawed"])
+        self.kube["a"].api.admin.delete(f"{pods}/db-0")
+        self.kube["a"].api.make(pods, pod("db-1", "orders", folder, {
+            "tidemark.dev/before": json.dumps(["sh", "-c", "echo no room >&2; exit 3"]),
+            "tidemark.dev/after": json.dumps(["sh", "-c", "echo thawed again >> log"])}))
+        refused = self.tokyo.run("backup", ORDERS, code=5).errors
+        self.assertIn("exit code 3: no room", refused)
+        self.assertEqual(self.words(log)[2:], ["thawed", "again"])
+        self.assertEqual(len(self.osaka.json("points", "tokyo:" + ORDERS)["points"]), 1)
+
+
+    def test_a_pod_that_a_killed_backup_left_frozen_is_thawed(self):
+        self.orders()
+        folder = os.path.join(self.dir, "db-0")
+        os.makedirs(folder)
+        log = os.path.join(folder, "log")
+        self.kube["a"].api.make(f"{CORE}/namespaces/shop/pods", pod("db-0", "orders", folder, {
+            "tidemark.dev/before": json.dumps(["sh", "-c", "echo frozen >> log; sleep 5"]),
+            "tidemark.dev/after": json.dumps(["sh", "-c", "echo thawed >> log"])}))
+        process = subprocess.Popen(self.tokyo.command("backup", ORDERS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait_for("the freeze", lambda: os.path.exists(log))
+        process.kill()
+        process.wait()
+        self.tokyo.start_agent()
+        self.wait_for("the thaw", lambda: self.words(log) == ["frozen", "thawed"])
+        self.wait_for("its note to go", lambda: not os.listdir(os.path.join(self.tokyo.dir, "state", "frozen")))
+
+
+class Agents(ClaimCase):
+    """What the daemon does with claims and objects."""
+
+    def test_new_claims_are_seen_at_once_and_an_idle_server_is_left_alone(self):
+        self.tokyo.edit_config("claims: { claims: { namespaces: [ shop ] }, to: osaka }",
+                               "claims: { claims: { namespaces: [ shop ] }, to: osaka, every: 1h }")
+        self.tokyo.start_agent()
+        self.orders()
+
+        def protected():
+            found = self.osaka.run("--json", "points", "tokyo:" + ORDERS, code=None)
+            return found.returncode == 0
+        began = time.monotonic()
+        self.wait_for("its first point", protected)
+        print(f"first point after {time.monotonic() - began:.1f} s")
+        here = self.kube["a"].api
+        time.sleep(2)
+        before = here.test("requests", method="GET")["requests"]
+        time.sleep(20)
+        self.assertEqual(here.test("requests", method="GET")["requests"], before, "no request without a change")
+        self.kube["a"].remove_claim("orders")
+        self.wait_for("it to be forgotten", lambda: not self.tokyo.json("status")["assets"])
+
+    def test_an_object_restores_as_the_command_does(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        there = self.kube["b"]
+        there.install_crds()
+        self.osaka.edit_config("kubernetes: { kubeconfig:", "kubernetes: { custom_resources: true, kubeconfig:")
+        self.osaka.stop_agent()
+        self.osaka.start_agent()
+        path = f"{TIDEMARK}/namespaces/shop/restores"
+        there.api.make(path, {"apiVersion": "tidemark.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "back"},
+                              "spec": {"claim": {"name": "orders"}, "target": {"name": "orders"}}})
+
+        def ended(name="back"):
+            found = there.get(f"{path}/{name}")
+            return found if found.get("status", {}).get("phase") in ("Succeeded", "Failed") else None
+        done = self.wait_for("the restore", ended)
+        self.assertEqual(done["status"]["phase"], "Succeeded", done)
+        self.assertEqual(done["status"]["volumeName"], there.volume("orders")["metadata"]["name"])
+        ready = done["status"]["conditions"][0]
+        self.assertEqual((ready["type"], ready["status"], ready["reason"]), ("Ready", "True", "Restored"))
+        self.assert_same(self.restored_content(), state, "what came back")
+        self.assertEqual(there.bound("orders")["metadata"]["labels"], {"app": "db"})
+        reasons = {one["reason"] for one in there.get("/apis/events.k8s.io/v1/namespaces/shop/events")["items"]}
+        self.assertLessEqual({"Restoring", "Restored"}, reasons)
+        # One that cannot be done says why, and one from elsewhere reads nothing here.
+        there.api.make(path, {"apiVersion": "tidemark.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "again"},
+                              "spec": {"claim": {"name": "orders"}, "target": {"name": "orders", "storageClassName": "none"}}})
+        failed = self.wait_for("the second", lambda: ended("again"))
+        self.assertEqual((failed["status"]["phase"], failed["status"]["conditions"][0]["reason"]), ("Failed", "NotFound"))
+        there.api.namespace("elsewhere")
+        other = f"{TIDEMARK}/namespaces/elsewhere/restores"
+        there.api.make(other, {"apiVersion": "tidemark.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "theft"},
+                               "spec": {"claim": {"namespace": "shop", "name": "orders"}, "target": {"name": "mine"}}})
+        refused = self.wait_for("the theft", lambda: (there.get(f"{other}/theft").get("status") or {}).get("phase") == "Failed")
+        self.assertTrue(refused)
+        self.assertEqual(there.claim_names("elsewhere"), [])
+
+    def test_a_policy_object_protects_and_its_end_deletes_no_point(self):
+        here = self.kube["a"]
+        here.install_crds()
+        self.tokyo.edit_config("kubernetes: { kubeconfig:", "kubernetes: { custom_resources: true, kubeconfig:")
+        self.tokyo.start_agent()
+        self.orders()
+        path = f"{TIDEMARK}/namespaces/shop/protectionpolicies"
+        policy = {"apiVersion": "tidemark.dev/v1alpha1", "kind": "ProtectionPolicy", "metadata": {"name": "hourly"},
+                  "spec": {"selector": {"labelSelector": {"matchLabels": {"app": "db"}}}, "destination": "osaka",
+                           "schedule": {"every": "1h"}, "retention": {"keepLast": 3}}}
+        here.api.make(path, policy)
+        self.wait_for("its first point", lambda: self.osaka.run("points", "tokyo:" + ORDERS, code=None).returncode == 0)
+        point = self.osaka.json("points", "tokyo:" + ORDERS)["points"][0]
+        self.assertEqual(point["labels"]["policy"], "k8s.shop.hourly")
+
+        def told():
+            status = here.get(f"{path}/hourly").get("status") or {}
+            return status if status.get("lastPointTime") else None
+        status = self.wait_for("its status", told, timeout=150)
+        self.assertEqual((status["protectedClaims"], status["observedGeneration"]), (1, 1))
+        self.assertEqual({one["type"]: one["status"] for one in status["conditions"]},
+                         {"Ready": "True", "BackupsSucceed": "True"})
+        wrong = dict(policy, metadata={"name": "wrong"}, spec=dict(policy["spec"], destination="mars"))
+        here.api.make(path, wrong)
+
+        def refused():
+            conditions = (here.get(f"{path}/wrong").get("status") or {}).get("conditions") or []
+            return {one["type"]: one for one in conditions}.get("Ready")
+        self.assertIn("no destination 'mars'", self.wait_for("its status", refused, timeout=150)["message"])
+        here.api.admin.delete(f"{path}/hourly")
+        self.wait_for("it to be forgotten", lambda: "k8s.shop.hourly" not in
+                      [one["policy"] for one in self.tokyo.json("status")["assets"]], timeout=120)
+        self.assertEqual(len(self.osaka.json("points", "tokyo:" + ORDERS)["points"]), 1)
+
+
+if __name__ == "__main__":
+    main()
