@@ -16,7 +16,7 @@ namespace tidemark {
 namespace {
 
 constexpr std::chrono::seconds kTellStep{1};
-constexpr Duration kTellEvery = std::chrono::minutes(1);
+constexpr Duration kTellEvery = std::chrono::seconds(10);
 // Others may act five seconds after we have lost by our own judgement.
 constexpr std::chrono::seconds kStopMax{4};
 

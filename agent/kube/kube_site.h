@@ -23,7 +23,7 @@ class KubeSite {
   // The configuration with the policies that objects make. One of the same name in the file counts.
   Config with_policies(Config config) const;
   std::uint64_t generation() const { return policies_.generation(); }
-  // Once a minute at most, on the thread of run(): the status of the objects.
+  // The status of the objects, written a little later on the thread of run().
   void tell(SiteStatus status);
 
  private:

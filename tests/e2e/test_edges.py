@@ -41,24 +41,24 @@ class Edges(DrillPlans, Case):
         os.unlink(self.log)
         return found
 
-    def edges(self, told):
+    def edges(self, told, few):
         """All, or some: of those that many steps share, few."""
         if ALL:
             return range(1, len(told) + 1)
         kinds = {}
         for number, line in enumerate(told, 1):
             kinds.setdefault(line.split()[1], []).append(number)
-        drawn = self.random.sample(sorted(kinds), min(rounds(2), len(kinds)))
+        drawn = self.random.sample(sorted(kinds), min(rounds(few), len(kinds)))
         return sorted(self.random.choice(kinds[kind]) for kind in drawn)
 
-    def each_edge(self, prepare, run, check):
+    def each_edge(self, prepare, run, check, few=2):
         """run(env) ends when all is done or it was killed; check() brings it to its end."""
         prepare()
         run(self.env())
         check()
         told = self.steps()
         self.assertTrue(told)
-        for edge in self.edges(told):
+        for edge in self.edges(told, few):
             with self.subTest(f"killed at {told[edge - 1]}, one of {len(told)} steps"):
                 print(f"  {told[edge - 1]}", file=sys.stderr)
                 prepare()
@@ -190,7 +190,7 @@ class Edges(DrillPlans, Case):
         def check():
             self.tokyo.run("backup", OURS)
             self.wait_until_it_follows()
-        self.each_edge(prepare, self.with_killed_agent(follow), check)
+        self.each_edge(prepare, self.with_killed_agent(follow), check, few=1)
 
     def newest_or_none(self):
         done = self.osaka.run("--json", "points", "tokyo:" + OURS, code=None)
@@ -215,7 +215,7 @@ class Edges(DrillPlans, Case):
             self.assert_same(self.content(io=self.io["b"]), self.content(), "what was released")
             self.until(self.tokyo, "standby", "failback", OURS)
             self.wait_until_it_follows()
-        self.each_edge(prepare, self.with_killed_agent(release), check)
+        self.each_edge(prepare, self.with_killed_agent(release), check, few=1)
 
     def test_the_way_back(self):
         self.keep_standby()
