@@ -112,8 +112,14 @@ class Edges(DrillPlans, Case):
         command = ("restore", ASSET, "--to", "rbd/back", "--instant")
 
         def prepare():
-            if "back" in rbd.RBD().list(self.io["b"]):
-                self.remove_image(self.io["b"], "back")
+            def removed():
+                try:
+                    if "back" in rbd.RBD().list(self.io["b"]):
+                        self.remove_image(self.io["b"], "back")
+                    return True
+                except rbd.ImageBusy:  # a killed client's watch is Ceph's to end
+                    return False
+            self.wait_for("the image of before to go", removed)
 
         def check():
             if "back" not in rbd.RBD().list(self.io["b"]) or self.notes():
