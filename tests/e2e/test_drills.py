@@ -272,6 +272,12 @@ class Drills(DrillCase):
         plans = self.wait_for("status", overdue, timeout=90)
         self.assertEqual(plans["by-hand"]["overdue"], [""])
         self.assertEqual([(a["asset"], bool(a["passed_at"])) for a in plans["often"]["assets"]], [("rbd/rbd/vol", True)])
+        pki = self.pair.pki
+        metrics = sh("curl", "-sS", "--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/osaka.crt", "--key", f"{pki}/osaka.key",
+                     f"https://127.0.0.1:{self.osaka.port}/metrics").stdout.decode()
+        for line in ('tidemark_drill_last_passed{plan="often"} 1\n', 'tidemark_drill_overdue{plan="by-hand"} 1\n',
+                     'tidemark_drill_overdue{plan="often"} 0\n'):
+            self.assertIn(line, metrics)
         self.assertIn("drill_overdue", {e["kind"] for e in self.osaka.json("events")["events"]})
         self.osaka.stop_agent()
         self.assert_clean()
