@@ -225,12 +225,7 @@ class ToDirectory final : public BucketRecovery {
     return {{DrillThing::Kind::directory, directory_.string(), ""}};
   }
   Status check_room(std::uint64_t bytes) override {
-    std::error_code failed;
-    fs::create_directories(tools_.plan->scratch, failed);
-    const fs::space_info space = fs::space(tools_.plan->scratch, failed);
-    if (failed) return errno_error(failed.value(), tools_.plan->scratch.string());
-    return tidemark::check_room(bytes, space.available, space.capacity,
-                                tools_.plan->limits.keep_free);
+    return check_scratch_room(*tools_.plan, bytes);
   }
   Result<Usable> bring_back(std::stop_token stop) override {
     const auto began = now();

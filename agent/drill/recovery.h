@@ -72,6 +72,9 @@ Status remove_drill_thing(const DrillTools& tools, const DrillThing& thing, std:
 // `resource_exhausted` where writing `bytes` would not leave `keep_free` of all there is.
 Status check_room(std::uint64_t bytes, std::uint64_t free, std::uint64_t all, double keep_free);
 
+// The same of the plan's scratch directory, which is made where it is missing.
+Status check_scratch_room(const DrillConfig& plan, std::uint64_t bytes);
+
 // "tidemark-drill.<label>".
 std::string drill_name(const std::string& label);
 

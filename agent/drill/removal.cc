@@ -134,6 +134,14 @@ Status check_room(std::uint64_t bytes, std::uint64_t free, std::uint64_t all, do
       .with_hint("make room, or lower the plan's limits.keep_free");
 }
 
+Status check_scratch_room(const DrillConfig& plan, std::uint64_t bytes) {
+  std::error_code failed;
+  fs::create_directories(plan.scratch, failed);
+  const fs::space_info space = fs::space(plan.scratch, failed);
+  if (failed) return errno_error(failed.value(), plan.scratch.string());
+  return check_room(bytes, space.available, space.capacity, plan.limits.keep_free);
+}
+
 Status remove_drill_thing(const DrillTools& tools, const DrillThing& thing, std::stop_token stop) {
   const std::size_t slash = thing.name.rfind('/');
   const std::string last = thing.name.substr(slash == std::string::npos ? 0 : slash + 1);

@@ -1,7 +1,5 @@
 #include <fmt/core.h>
 
-#include <fmt/core.h>
-
 #include <nlohmann/json.hpp>
 
 #include "snapshot/rbd/librbd.h"
