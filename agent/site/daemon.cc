@@ -439,8 +439,11 @@ class Daemon {
       const auto wanted = [&](const std::string& asset, const std::string& to) {
         return scheduler_->wants(asset, to);
       };
+      // Looked up where it is asked for at all, and once.
+      std::optional<std::optional<std::set<std::string>>> claimed;
       const auto claim_gone = [&](const std::string& asset) {
-        return scheduler_->claim_gone(asset);
+        if (!claimed) claimed = scheduler_->claimed_assets();
+        return *claimed && !(*claimed)->contains(asset);
       };
       const auto swept = sweep_orphans(book, *now, clock_, wanted, claim_gone, connect);
       if (!swept && !std::exchange(failed, true))

@@ -49,11 +49,14 @@ Result<OrphanSweep> sweep_orphans(
   OrphanSweep sweep;
   TM_TRY(const auto entries, book.entries());
   // A store may have had two names: what one of them needs is needed.
-  std::set<Place> needed, unknown;
+  std::set<Place> needed, unknown, at_once;
   for (const SourceEntry& entry : entries) {
     const std::optional<bool> use = entry.superseded ? false : wanted(entry.asset, entry.to);
     if (use.value_or(false)) needed.emplace(entry.asset, entry.store);
     if (!use) unknown.emplace(entry.asset, entry.store);
+    // Asked before the book is locked: the answer may take a while.
+    if (use == false && entry.of_claim && claim_gone(entry.asset))
+      at_once.emplace(entry.asset, entry.store);
   }
   const Timestamp now = clock.now();
   std::vector<SourceEntry> over;
@@ -67,9 +70,9 @@ Result<OrphanSweep> sweep_orphans(
     // Of a time that is to come, the wait begins now.
     if (!entry.unwanted_since || *entry.unwanted_since > now) entry.unwanted_since = now;
     ++sweep.unwanted;
-    const bool at_once = entry.of_claim && claim_gone(entry.asset);
-    if (at_once || now - *entry.unwanted_since >= config.snapshots.orphans_after)
-      over.push_back(entry);
+    const bool due =
+        at_once.contains(place) || now - *entry.unwanted_since >= config.snapshots.orphans_after;
+    if (due) over.push_back(entry);
     return true;
   }));
   if (over.empty()) return sweep;

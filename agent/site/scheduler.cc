@@ -54,7 +54,11 @@ std::shared_ptr<WatchedClaims> Scheduler::claims_for(const Config& config, const
   if (!wanted || !config.kubernetes) return nullptr;
   if (before.claims && before.config->kubernetes == config.kubernetes) return before.claims;
   auto client = connect_kube(*config.kubernetes);
-  if (client) return std::make_shared<WatchedClaims>(*std::move(client), *config.kubernetes);
+  if (client) {
+    auto claims = std::make_shared<WatchedClaims>(*std::move(client), *config.kubernetes);
+    claims->set_patience(kLookPatience);  // as for stores; a change is seen at once
+    return claims;
+  }
   // Each look tries, and says so.
   log::error("claims: {}", client.error().describe());
   return nullptr;
@@ -105,19 +109,20 @@ void Scheduler::run() {
   threads_.clear();  // waits for them
 }
 
-bool Scheduler::claim_gone(const std::string& asset) const {
+std::optional<std::set<std::string>> Scheduler::claimed_assets() const {
   std::shared_ptr<WatchedClaims> claims;
   {
     const std::lock_guard lock(mutex_);
     claims = next_.claims;
   }
-  if (!claims) return false;
+  if (!claims) return std::nullopt;
   const auto list = claims->claims();
   // Of namespaces that may not be read nothing is known.
-  if (!list || !list->problems.empty()) return false;
-  return std::ranges::none_of(list->claims, [&](const Claim& claim) {
-    return claim.asset && claim.asset->text() == asset;
-  });
+  if (!list || !list->problems.empty()) return std::nullopt;
+  std::set<std::string> out;
+  for (const Claim& claim : list->claims)
+    if (claim.asset) out.insert(claim.asset->text());
+  return out;
 }
 
 std::uint64_t Scheduler::claims_generation() const {

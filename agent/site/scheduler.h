@@ -49,9 +49,9 @@ class Scheduler {
   // Whether a policy sends points of the asset to that store; nothing as long as its policies were
   // not all looked at. Safe from any thread.
   std::optional<bool> wants(const std::string& asset, const std::string& to) const;
-  // True where claims are followed, and none is bound to the asset. Safe from any thread, as is
+  // The assets behind all claims; nothing where that is not known. Safe from any thread, as is
   // claims_generation(), which grows with every change of them.
-  bool claim_gone(const std::string& asset) const;
+  std::optional<std::set<std::string>> claimed_assets() const;
   std::uint64_t claims_generation() const;
   // Adds the assets of this site, what waits, and what could not be found out.
   void add_to(SiteStatus& status) const;
