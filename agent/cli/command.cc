@@ -76,9 +76,7 @@ Result<StoreAccess> Command::open_store() {
   if (!globals.peer.empty())
     return open_store_named(*loaded, globals.peer, clock, stop.get_token());
   if (loaded->store) return open_own_store(*loaded, clock, stop.get_token());
-  std::vector<std::string> peers;
-  for (const auto& [name, peer] : loaded->peers)
-    if (!peer.url.empty()) peers.push_back(name);
+  const std::vector<std::string> peers = peers_with_url(*loaded);
   if (peers.size() == 1) return open_peer_store(*loaded, peers.front(), stop.get_token());
   return Error(ErrorCode::invalid_argument, "it is not clear which store is meant")
       .with_hint("name one with --peer");

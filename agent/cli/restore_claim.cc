@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "agent/backup/manifests.h"
 #include "agent/cli/progress.h"
 #include "agent/kube/api_claims.h"
 #include "agent/kube/claim_restore.h"
@@ -60,12 +59,8 @@ Result<int> restore_claim(Command& command, StoreAccess& access, const PointRow&
   if (!config->kubernetes)
     return Error(ErrorCode::invalid_argument, config->name + ": 'kubernetes' is needed for claims");
   const auto started = command.clock.uptime();
-  ClaimRestore::Options options;
-  TM_TRY(options.target, target_of(arguments, force));
-  options.point = point.point.record.id.hex();
-  options.point_bytes = point.point.record.size_bytes;
-  TM_TRY(options.manifests, read_manifests(point.point.record, *keys));
-  options.rados_namespaces = config->kubernetes->rados_namespaces;
+  TM_TRY(const ClaimTarget wanted, target_of(arguments, force));
+  TM_TRY(auto options, claim_restore_of(point, *keys, *config->kubernetes, wanted));
   options.stop = command.stop.get_token();
   TM_TRY(const auto restore, VolumeRestore::open(*access.store, *keys, point, options.stop));
   options.fill = [&](const RbdImageName& image, std::uint64_t size_bytes) -> Status {
@@ -79,7 +74,7 @@ Result<int> restore_claim(Command& command, StoreAccess& access, const PointRow&
   };
   if (!command.globals.quiet)
     options.tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-  const std::string target = options.target.name.text();
+  const std::string target = wanted.name.text();
   TM_TRY(const auto client, connect_kube(*config->kubernetes));
   ClaimRestore claim(*client, std::move(options));
   TM_DO(claim.check());

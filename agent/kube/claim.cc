@@ -17,17 +17,6 @@ constexpr std::string_view kPrefix = "k8s/";
 constexpr const char* kPolicyAnnotation = "tidemark.dev/policy";
 constexpr std::size_t kNameBytesMax = 253;
 
-const json* at(const json& object, std::initializer_list<const char*> path) {
-  const json* found = &object;
-  for (const char* const key : path) {
-    if (!found->is_object()) return nullptr;
-    const auto next = found->find(key);
-    if (next == found->end()) return nullptr;
-    found = &*next;
-  }
-  return found;
-}
-
 // A name of an object: lower case letters, digits, '-' and '.', as a DNS subdomain.
 bool is_object_name(std::string_view text) {
   return !text.empty() && text.size() <= kNameBytesMax &&
@@ -48,7 +37,7 @@ Claim named(const json& object, ClaimName::Kind kind) {
 }
 
 bool is_being_deleted(const json& object) {
-  return at(object, {"metadata", "deletionTimestamp"}) != nullptr;
+  return json_at(object, {"metadata", "deletionTimestamp"}) != nullptr;
 }
 
 // What keeps the two from being one volume; empty where they are.
@@ -96,15 +85,26 @@ Result<RbdImageName> image_of(const json& pv, const RadosNamespaces& namespaces)
 
 }  // namespace
 
+const json* json_at(const json& object, std::initializer_list<const char*> path) {
+  const json* found = &object;
+  for (const char* const key : path) {
+    if (!found->is_object()) return nullptr;
+    const auto next = found->find(key);
+    if (next == found->end()) return nullptr;
+    found = &*next;
+  }
+  return found;
+}
+
 std::string json_text(const json& object, std::initializer_list<const char*> path) {
-  const json* const found = at(object, path);
+  const json* const found = json_at(object, path);
   return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 std::map<std::string, std::string> json_texts(const json& object,
                                               std::initializer_list<const char*> path) {
   std::map<std::string, std::string> out;
-  const json* const found = at(object, path);
+  const json* const found = json_at(object, path);
   if (found == nullptr || !found->is_object()) return out;
   for (const auto& [key, value] : found->items())
     if (value.is_string()) out.emplace(key, value.get<std::string>());

@@ -72,6 +72,9 @@ std::optional<std::uint64_t> parse_quantity(std::string_view text);
 // The shortest exact text with a binary unit: "16Mi", "1500".
 std::string quantity_text(std::uint64_t bytes);
 
+// What stands at nested keys; null where nothing does.
+const nlohmann::json* json_at(const nlohmann::json& object,
+                              std::initializer_list<const char*> path);
 // Text at nested keys; empty where it is not there or no text.
 std::string json_text(const nlohmann::json& object, std::initializer_list<const char*> path);
 std::map<std::string, std::string> json_texts(const nlohmann::json& object,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "agent/backup/manifests.h"
+
 namespace tidemark {
 namespace {
 
@@ -12,6 +14,18 @@ bool opens_encryption(const std::string& key) {
 }
 
 }  // namespace
+
+Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const StoreKeys& keys,
+                                               const KubernetesConfig& config, ClaimTarget target) {
+  const PointRecord& record = point.point.record;
+  ClaimRestore::Options options;
+  options.target = std::move(target);
+  options.point = record.id.hex();
+  options.point_bytes = record.size_bytes;
+  TM_TRY(options.manifests, read_manifests(record, keys));
+  options.rados_namespaces = config.rados_namespaces;
+  return options;
+}
 
 Status fill_image(VolumeRestore& restore, const std::shared_ptr<CephCluster>& cluster,
                   const RbdImageName& name, std::uint64_t size_bytes) {

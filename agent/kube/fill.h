@@ -1,11 +1,17 @@
-// A point's data in an image that a provisioner made.
+// What a restore to a claim takes of a point, and its data in an image that a provisioner made.
 #pragma once
 
 #include <memory>
 
+#include "agent/kube/claim_restore.h"
 #include "agent/restore/volume_restore.h"
+#include "config/config.h"
 
 namespace tidemark {
+
+// Everything of a restore of the point to `target` but who is told, what stops it, and `fill`.
+Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const StoreKeys& keys,
+                                               const KubernetesConfig& config, ClaimTarget target);
 
 // Brings the image to the point and to `size_bytes`, or leaves it larger; what lies past the
 // point's end reads as zeros. What ceph-csi keeps in an image's metadata to open an encrypted

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "agent/kube/claim.h"
-#include "agent/kube/restore_order.h"
+#include "agent/kube/object_status.h"
 #include "base/log.h"
 #include "transport/socket.h"
 
@@ -109,12 +109,8 @@ void PolicyController::report(const SiteStatus& status) {
     json now = status_of(kept, status);
     // By the merge patch that null is, absent and null are the same.
     if (now == kept.written) continue;
-    kube::WriteOptions options;
-    options.subresource = "status";
-    const auto patched =
-        client_.patch(kube::kProtectionPolicies, kube::ref_of(kept.object), kube::PatchKind::merge,
-                      {{"metadata", {{"uid", uid}}}, {"status", now}}, options,
-                      {stop_, net::uptime() + kCallMax});
+    const auto patched = patch_object_status(client_, kube::kProtectionPolicies, kept.object, now,
+                                             {stop_, net::uptime() + kCallMax});
     if (!patched) {
       log::warn("status of {}: {}", name_of(kept.object), patched.error().message());
       continue;

@@ -13,12 +13,8 @@ using nlohmann::json;
 
 const json& at(const json& object, std::initializer_list<const char*> path) {
   static const json nothing;
-  const json* found = &object;
-  for (const char* const key : path) {
-    if (!found->is_object() || !found->contains(key)) return nothing;
-    found = &found->at(key);
-  }
-  return *found;
+  const json* const found = json_at(object, path);
+  return found == nullptr ? nothing : *found;
 }
 
 // "app=db,tier in (gold,silver),!scratch".

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "agent/backup/manifests.h"
 #include "agent/kube/claim_points.h"
 #include "agent/kube/claims.h"
 #include "agent/kube/fill.h"
+#include "agent/kube/object_status.h"
 #include "base/log.h"
 #include "base/log_context.h"
 #include "base/queue.h"
@@ -38,15 +38,11 @@ bool can_be_tried_again(const Error& error) {
 
 // The store that an agent without one of its own restores from.
 Result<std::string> only_peer(const Config& config) {
-  std::string found;
-  for (const auto& [name, peer] : config.peers) {
-    if (peer.url.empty()) continue;
-    if (!found.empty())
-      return Error(ErrorCode::invalid_argument, "it is not clear which store is meant");
-    found = name;
-  }
-  if (found.empty()) return Error(ErrorCode::invalid_argument, "there is no store to restore from");
-  return found;
+  const std::vector<std::string> peers = peers_with_url(config);
+  if (peers.empty()) return Error(ErrorCode::invalid_argument, "there is no store to restore from");
+  if (peers.size() > 1)
+    return Error(ErrorCode::invalid_argument, "it is not clear which store is meant");
+  return peers.front();
 }
 
 }  // namespace
@@ -108,13 +104,7 @@ void RestoreController::run() {
 }
 
 Status RestoreController::patch_status(json& object, json status) {
-  const kube::ObjectRef ref = kube::ref_of(object);
-  kube::WriteOptions options;
-  options.subresource = "status";
-  // Of this very object, and not of a later one of its name.
-  const json patch = {{"metadata", {{"uid", kube::uid_of(object)}}}, {"status", std::move(status)}};
-  auto patched =
-      client_.patch(kube::kRestores, ref, kube::PatchKind::merge, patch, options, call());
+  auto patched = patch_object_status(client_, kube::kRestores, object, std::move(status), call());
   if (!patched) return Error(patched.error());
   object = *std::move(patched);
   return {};
@@ -213,12 +203,7 @@ Result<ClaimRestored> RestoreController::carry_out(const RestoreOrder& order, js
              {"startTime", json_text(object, {"status", "startTime"}).empty()
                                ? kube_time(clock_.now())
                                : json_text(object, {"status", "startTime"})}}));
-  ClaimRestore::Options options;
-  options.target = order.target;
-  options.point = record.id.hex();
-  options.point_bytes = record.size_bytes;
-  TM_TRY(options.manifests, read_manifests(record, *keys));
-  options.rados_namespaces = config->kubernetes->rados_namespaces;
+  TM_TRY(auto options, claim_restore_of(point, *keys, *config->kubernetes, order.target));
   options.stop = options_.stop;
   TM_TRY(const auto restore, VolumeRestore::open(*access->store, *keys, point, options_.stop));
   options.fill = [&](const RbdImageName& image, std::uint64_t size_bytes) -> Status {

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "agent/kube/claim_restore.h"
-#include "base/clock.h"
 
 namespace tidemark {
 
@@ -27,18 +26,5 @@ Result<RestoreOrder> parse_restore_order(const nlohmann::json& object, const std
 // Whether the order may have the point, which was taken of that claim.
 Status check_point_of_order(const RestoreOrder& order, const ClaimName& claim,
                             const std::string& own_ns);
-
-// An entry of status.conditions. `before` is what stands there now: its time stays where the status
-// is the same.
-struct ObjectCondition {
-  std::string type, status, reason, message;
-};
-nlohmann::json with_condition(const nlohmann::json& before, const ObjectCondition& condition,
-                              std::int64_t generation, Timestamp now);
-
-// metav1.Time: whole seconds.
-std::string kube_time(Timestamp time);
-// "NotFound", "StorageClassMissing": a reason for programs.
-std::string reason_of(const Error& error);
 
 }  // namespace tidemark

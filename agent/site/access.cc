@@ -114,7 +114,7 @@ Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop
 }
 
 Result<std::string> ask_own_agent(const Config& config, std::string_view method,
-                                     const std::string& target, std::stop_token stop) {
+                                  const std::string& target, std::stop_token stop) {
   if (!config.listen || !config.tls)
     return Error(ErrorCode::invalid_argument,
                  config.name + ": 'listen' and 'tls' are needed to reach this site's agent");
@@ -147,6 +147,13 @@ Result<StoreAccess> open_peer_store(const Config& config, const std::string& nam
   access.name = "peer " + name;
   TM_TRY(access.store, connect(config, it->second.url, name, true, patience, std::move(stop)));
   return finish(std::move(access), it->second.key, it->second.passphrase);
+}
+
+std::vector<std::string> peers_with_url(const Config& config) {
+  std::vector<std::string> out;
+  for (const auto& [name, peer] : config.peers)
+    if (!peer.url.empty()) out.push_back(name);
+  return out;
 }
 
 Result<StoreAccess> open_store_named(const Config& config, const std::string& name, Clock& clock,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "agent/service/point_store.h"
 #include "base/clock.h"
@@ -39,12 +40,14 @@ TlsFiles tls_files(const TlsConfig& config);
 Result<StoreAccess> open_own_store(const Config& config, Clock& clock, std::stop_token stop);
 // What this site's running agent answers at a path of its API. `unavailable` where none runs.
 Result<std::string> ask_own_agent(const Config& config, std::string_view method,
-                                     const std::string& target, std::stop_token stop);
+                                  const std::string& target, std::stop_token stop);
 // A peer may be restarting: calls fail once it was away for `patience`.
 inline constexpr std::chrono::seconds kPeerPatience{60};
 Result<StoreAccess> open_peer_store(const Config& config, const std::string& peer,
                                     std::stop_token stop,
                                     std::chrono::seconds patience = kPeerPatience);
+// The peers whose stores can be reached from here, in the order of their names.
+std::vector<std::string> peers_with_url(const Config& config);
 // A policy's `to`: a peer, or this site itself.
 Result<StoreAccess> open_store_named(const Config& config, const std::string& name, Clock& clock,
                                      std::stop_token stop,

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "agent/kube/frozen.h"
+#include "agent/kube/object_status.h"
 #include "agent/kube/pod_hooks.h"
 #include "agent/kube/policy_object.h"
 #include "agent/kube/restore_order.h"
