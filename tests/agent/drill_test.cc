@@ -12,6 +12,7 @@
 #include "agent/standby/failback.h"
 #include "base/crypto.h"
 #include "tests/agent/service_support.h"
+#include "tests/base/source_path.h"
 
 namespace tidemark::test {
 namespace {
@@ -88,7 +89,7 @@ TEST(DrillReportTest, ReadsBackAsWritten) {
 
 // Auditors keep them for years.
 TEST(DrillReportTest, Golden) {
-  const fs::path golden = fs::path(TM_GOLDEN_DRILL) / "report_v1.json";
+  const fs::path golden = source_path("tests/golden/drill/report_v1.json");
   const std::string text = encode(sample());
   if (std::getenv("TM_WRITE_GOLDEN") != nullptr)
     must(write_file_durably(golden, as_bytes(text), 0644));

@@ -6,11 +6,13 @@
 #include <sstream>
 #include <string>
 
+#include "tests/base/source_path.h"
+
 namespace tidemark::test {
 
 // The body of a recorded answer, whose length was stated or which came in chunks.
 inline nlohmann::json recorded_body(const std::string& exchange) {
-  std::ifstream file(std::string(TM_GOLDEN_KUBE) + "/" + exchange + ".response.txt",
+  std::ifstream file(source_path("tests/golden/kube/" + exchange + ".response.txt"),
                      std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();

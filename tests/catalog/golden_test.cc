@@ -9,6 +9,7 @@
 #include "catalog/internal/keys.h"
 #include "catalog/internal/rows.h"
 #include "support.h"
+#include "tests/base/source_path.h"
 
 namespace tidemark::catalog {
 namespace {
@@ -108,7 +109,7 @@ std::vector<GoldenRow> golden_rows() {
 }
 
 std::filesystem::path golden_path(const std::string& name) {
-  return std::filesystem::path(TM_SOURCE_DIR) / "tests" / "golden" / "catalog" / (name + ".hex");
+  return test::source_path("tests/golden/catalog/" + name + ".hex");
 }
 
 // The line of a golden file that begins with this word, as bytes.

@@ -9,13 +9,14 @@
 
 #include "base/files.h"
 #include "config/config.h"
+#include "tests/base/source_path.h"
 
 namespace tidemark::test {
 
 inline constexpr const char* kBase = "/etc/tidemark";
 
 inline std::string source_file(const std::string& path) {
-  const auto bytes = read_file(std::string(TM_SOURCE_DIR) + "/" + path, 1 << 20);
+  const auto bytes = read_file(source_path(path), 1 << 20);
   EXPECT_TRUE(bytes) << path;
   return bytes ? std::string(as_text(*bytes)) : "";
 }
@@ -41,7 +42,7 @@ inline Config accepted(std::string_view text) {
 // Compares with the file `path` of the source tree; writes it where TM_UPDATE_GOLDEN is set.
 inline void expect_golden(const std::string& path, const std::string& actual) {
   if (std::getenv("TM_UPDATE_GOLDEN") != nullptr) {
-    const auto file = std::string(TM_SOURCE_DIR) + "/" + path;
+    const auto file = source_path(path);
     ASSERT_TRUE(write_file_durably(file, as_bytes(actual), 0644)) << file;
   }
   EXPECT_EQ(source_file(path), actual) << "run with TM_UPDATE_GOLDEN=1 to accept the new " << path;

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <iostream>
 
+#include "tests/base/source_path.h"
+
 namespace tidemark::test {
 namespace {
 
@@ -13,7 +15,7 @@ std::uint64_t choose_seed() {
 }
 
 std::string golden_path(const std::string& name) {
-  return std::string(TM_SOURCE_DIR) + "/tests/golden/store/" + name + ".hex";
+  return source_path("tests/golden/store/" + name + ".hex");
 }
 
 }  // namespace

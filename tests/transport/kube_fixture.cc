@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "tests/base/source_path.h"
 #include "transport/http_text.h"
 #include "transport/socket.h"
 
@@ -192,7 +193,7 @@ kube::Json failure_status(unsigned code, const std::string& reason) {
 const std::vector<Exchange>& exchanges() {
   static const std::vector<Exchange> all = [] {
     std::vector<Exchange> found;
-    const std::filesystem::path folder = std::filesystem::path(TM_SOURCE_DIR) / "tests/golden/kube";
+    const std::filesystem::path folder = test::source_path("tests/golden/kube");
     constexpr std::string_view kEnding = ".request.txt";
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
       const std::string file = entry.path().filename().string();
