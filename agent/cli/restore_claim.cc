@@ -20,6 +20,13 @@ Result<ClaimTarget> target_of(const ClaimArguments& arguments, bool force) {
   TM_TRY(target.name, parse_claim_name("k8s/" + ns + "/pvc/" + name));
   target.storage_class = arguments.storage_class;
   target.force = force;
+  if (arguments.fixed && arguments.same)
+    return Error(ErrorCode::invalid_argument, "either --static or --same-volume");
+  if (arguments.fixed) target.volume = ClaimTarget::Volume::fixed;
+  if (arguments.same) target.volume = ClaimTarget::Volume::same;
+  target.adopt = arguments.adopt;
+  if (target.adopt && target.volume == ClaimTarget::Volume::dynamic)
+    return Error(ErrorCode::invalid_argument, "--adopt goes with --static or --same-volume");
   if (!arguments.size.empty()) {
     auto size = parse_quantity(arguments.size);
     if (!size)
@@ -41,12 +48,21 @@ void add_claim_options(CLI::App& restore, ClaimArguments& arguments) {
                      "with --to-pvc: of this class (default: as it was)");
   restore.add_option("--size", arguments.size,
                      "with --to-pvc: this large, 20Gi (default: as it was)");
+  restore.add_flag(
+      "--static", arguments.fixed,
+      "with --to-pvc: a static volume around a new image, in place of one of its class");
+  restore.add_flag("--same-volume", arguments.same,
+                   "with --to-pvc: the volume that it was, with the class's cluster and pool");
+  restore.add_flag(
+      "--adopt", arguments.adopt,
+      "with those two: take the image that is there as it is, and write nothing to it");
 }
 
 Status check(const ClaimArguments& arguments) {
   if (arguments.to_claim.empty())
     return arguments.any_option() ? Status(Error(ErrorCode::invalid_argument,
-                                                 "--storage-class and --size go with --to-pvc"))
+                                                 "--storage-class, --size, --static, --same-volume "
+                                                 "and --adopt go with --to-pvc"))
                                   : Status();
   const auto target = target_of(arguments, false);
   return target ? Status() : Status(target.error());
@@ -63,15 +79,16 @@ Result<int> restore_claim(Command& command, StoreAccess& access, const PointRow&
   TM_TRY(auto options, claim_restore_of(point, *keys, *config->kubernetes, wanted));
   options.stop = command.stop.get_token();
   TM_TRY(const auto restore, VolumeRestore::open(*access.store, *keys, point, options.stop));
-  options.fill = [&](const RbdImageName& image, std::uint64_t size_bytes) -> Status {
-    TM_TRY(const auto cluster, command.connect_cluster());
-    const ProgressDisplay display("restore", command.globals.quiet, [&] {
+  const auto show = [&]() -> std::shared_ptr<void> {
+    return std::make_shared<ProgressDisplay>("restore", command.globals.quiet, [&] {
       const RestoreProgress& progress = restore->progress();
       return ProgressState{progress.position_bytes, progress.total_bytes, progress.written_bytes,
                            format_bytes(progress.written_bytes) + " written"};
     });
-    return fill_image(*restore, cluster, image, size_bytes);
   };
+  RestoredImages images(
+      *restore, [&] { return command.connect_cluster(); }, show);
+  options.images = &images;
   if (!command.globals.quiet)
     options.tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   const std::string target = wanted.name.text();

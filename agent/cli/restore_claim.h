@@ -10,7 +10,10 @@ namespace tidemark {
 struct ClaimArguments {
   std::string to_claim;  // "NAMESPACE/NAME"; empty: another target
   std::string storage_class, size;
-  bool any_option() const { return !storage_class.empty() || !size.empty(); }
+  bool fixed = false, same = false, adopt = false;
+  bool any_option() const {
+    return !storage_class.empty() || !size.empty() || fixed || same || adopt;
+  }
 };
 
 void add_claim_options(CLI::App& restore, ClaimArguments& arguments);

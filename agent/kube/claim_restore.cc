@@ -20,6 +20,7 @@ constexpr const char* kPointAnnotation = "tidemark.dev/point";
 constexpr const char* kTargetAnnotation = "tidemark.dev/restores";
 constexpr const char* kFilledAnnotation = "tidemark.dev/filled";
 constexpr const char* kPolicyAnnotation = "tidemark.dev/reclaim-policy";
+constexpr const char* kNodeAnnotation = "volume.kubernetes.io/selected-node";
 constexpr const char* kRestoreLabel = "tidemark.dev/restore";
 constexpr std::chrono::minutes kCallMax{2};
 constexpr std::size_t kMarkDigits = 16;
@@ -121,11 +122,39 @@ Status ClaimRestore::check_class() {
   if (!is_rbd_driver(provisioner))
     return Error(ErrorCode::unsupported, "storage class " + storage_class_ + " is of " +
                                              provisioner + ", not of ceph-csi RBD");
-  if (json_text(*found, {"volumeBindingMode"}) == "WaitForFirstConsumer")
-    return Error(ErrorCode::unsupported,
-                 "storage class " + storage_class_ + " makes no volume before a pod wants it")
-        .with_hint("name one with volumeBindingMode Immediate with --storage-class");
+  class_ = *found;
   return {};
+}
+
+// That a volume of ours could be made, or was made by a run before.
+Status ClaimRestore::check_volume(const Found& found) {
+  if (options_.target.volume == ClaimTarget::Volume::dynamic) {
+    if (options_.target.adopt)
+      return Error(ErrorCode::invalid_argument, "a volume of a storage class gets a new image");
+    if (!waits_for_pods() || found.filling || found.volume) return {};
+    TM_TRY(const std::string node, node_to_provision_for());
+    static_cast<void>(node);
+    return {};
+  }
+  if (found.filling)
+    return Error(ErrorCode::refused, "a restore to " + options_.target.name.text() +
+                                         " with a volume of its class is under way")
+        .with_hint("finish it by giving its command again, or remove claim " +
+                   options_.target.name.ns + "/" + filling_name_);
+  if (class_parameter(class_, "pool").empty() || class_parameter(class_, "clusterID").empty())
+    return Error(ErrorCode::unsupported,
+                 "storage class " + storage_class_ + " names no pool or no clusterID");
+  TM_TRY(const OwnVolume own, own_volume_of_target());
+  const std::string name = name_of(own.object);
+  TM_TRY(const auto there, get(kube::kPersistentVolumes, {"", name}));
+  if (found.volume || !there) return {};
+  const bool done = found.claim && is_ours(*found.claim) &&
+                    json_text(*found.claim, {"spec", "volumeName"}) == name;
+  if (done) return {};
+  const std::string holder = json_text(*there, {"spec", "claimRef", "namespace"}) + "/" +
+                             json_text(*there, {"spec", "claimRef", "name"});
+  return Error(ErrorCode::already_exists,
+               "volume " + name + " is there" + (holder == "/" ? "" : ", of claim " + holder));
 }
 
 Result<std::string> ClaimRestore::pods_that_use(const std::string& claim) {
@@ -188,6 +217,7 @@ Status ClaimRestore::check() {
                      filling_name_);
   const bool ours = found.claim && is_ours(*found.claim) &&
                     annotation(*found.claim, kPointAnnotation) == options_.point;
+  TM_DO(check_volume(found));
   return found.claim && !ours ? check_in_the_way() : Status();
 }
 
@@ -204,17 +234,42 @@ json ClaimRestore::spec_of_claim() const {
   return spec;
 }
 
-json ClaimRestore::filling_claim() const {
-  return {
-      {"apiVersion", "v1"},
-      {"kind", "PersistentVolumeClaim"},
-      {"metadata",
-       {{"namespace", options_.target.name.ns},
-        {"name", filling_name_},
-        {"labels", {{"app.kubernetes.io/managed-by", "tidemark"}, {kRestoreLabel, mark_}}},
-        {"annotations",
-         {{kPointAnnotation, options_.point}, {kTargetAnnotation, options_.target.name.text()}}}}},
-      {"spec", spec_of_claim()}};
+bool ClaimRestore::waits_for_pods() const {
+  return json_text(class_, {"volumeBindingMode"}) == "WaitForFirstConsumer";
+}
+
+// A class that waits for a pod makes a volume for the node that the scheduler has chosen for it:
+// where there is no pod yet, any that takes pods will do.
+Result<std::string> ClaimRestore::node_to_provision_for() {
+  TM_TRY(const auto nodes, client_.list(kube::kNodes, {}, call()));
+  for (const json& node : nodes.items) {
+    const json* const taints = json_at(node, {"spec", "taints"});
+    const bool ready = std::ranges::any_of(
+        node.value("status", json::object()).value("conditions", json::array()),
+        [](const json& one) {
+          return json_text(one, {"type"}) == "Ready" && json_text(one, {"status"}) == "True";
+        });
+    if (ready && (taints == nullptr || taints->empty())) return name_of(node);
+  }
+  return Error(ErrorCode::unavailable,
+               "storage class " + storage_class_ + " makes volumes for a node, and none is ready")
+      .with_hint("name a class with volumeBindingMode Immediate with --storage-class");
+}
+
+Result<json> ClaimRestore::filling_claim() {
+  json annotations = {{kPointAnnotation, options_.point},
+                      {kTargetAnnotation, options_.target.name.text()}};
+  if (waits_for_pods()) {
+    TM_TRY(annotations[kNodeAnnotation], node_to_provision_for());
+  }
+  return json{{"apiVersion", "v1"},
+              {"kind", "PersistentVolumeClaim"},
+              {"metadata",
+               {{"namespace", options_.target.name.ns},
+                {"name", filling_name_},
+                {"labels", {{"app.kubernetes.io/managed-by", "tidemark"}, {kRestoreLabel, mark_}}},
+                {"annotations", std::move(annotations)}}},
+              {"spec", spec_of_claim()}};
 }
 
 json ClaimRestore::final_claim(const std::string& volume) const {
@@ -284,7 +339,7 @@ Result<json> ClaimRestore::fill_volume(const json& filling) {
   if (!claim.asset) return Error(ErrorCode::unsupported, "the new claim: " + claim.problem);
   if (annotation(*found, kFilledAnnotation) == options_.point) return *found;
   tell("fills image " + claim.asset->rbd().text());
-  TM_DO(options_.fill(claim.asset->rbd(), claim.size_bytes));
+  TM_DO(options_.images->fill(claim.asset->rbd(), claim.size_bytes));
   return patch_volume(
       name, kube::PatchKind::merge,
       {{"metadata",
@@ -381,7 +436,8 @@ Result<json> ClaimRestore::filled_volume(Found& found) {
   if (found.volume && !found.filling) return *found.volume;
   if (!found.filling) {
     tell("asks storage class " + storage_class_ + " for a volume");
-    const auto made = client_.create(kube::kPersistentVolumeClaims, filling_claim(), {}, call());
+    TM_TRY(json wanted, filling_claim());
+    const auto made = client_.create(kube::kPersistentVolumeClaims, std::move(wanted), {}, call());
     // Whether it is there is seen in a moment.
     if (!made && !made.error().already_exists() && !made.error().outcome_unknown)
       return Error(made.error());
@@ -389,6 +445,52 @@ Result<json> ClaimRestore::filled_volume(Found& found) {
   TM_TRY(const json filling, wait_until_bound(filling_name_));
   TM_TRY(json volume, fill_volume(filling));
   return release(filling, std::move(volume));
+}
+
+Result<OwnVolume> ClaimRestore::own_volume_of_target() {
+  VolumeMaking making;
+  making.claim = options_.target.name;
+  making.claim_spec = spec_of_claim();
+  making.storage_class = &class_;
+  making.was = manifest("PersistentVolume");
+  making.rados_namespaces = options_.rados_namespaces;
+  if (options_.target.volume == ClaimTarget::Volume::fixed)
+    return static_volume(making, "tidemark-" + mark_ + "-" + options_.point.substr(0, 8));
+  TM_TRY(const std::int64_t pool, options_.images->pool_id(class_parameter(class_, "pool")));
+  return same_volume(making, pool);
+}
+
+// A volume of ours around an image of ours, reserved for the claim. The image comes first: a volume
+// that is there has its data.
+Result<json> ClaimRestore::own_volume(Found& found) {
+  if (found.volume) return *found.volume;
+  TM_TRY(OwnVolume own, own_volume_of_target());
+  const std::string name = name_of(own.object);
+  tell((options_.target.adopt ? "takes image " : "makes image ") + own.image.text());
+  TM_TRY(const std::string image_id,
+         options_.images->make({.image = own.image,
+                                .size_bytes = size_bytes_,
+                                .data_pool = own.data_pool,
+                                .mark = options_.point + " " + options_.target.name.text(),
+                                .adopt = options_.target.adopt}));
+  if (!own.uuid.empty())
+    TM_DO(options_.images->reserve({.uuid = own.uuid,
+                                    .volume = name,
+                                    .image = own.image,
+                                    .owner = options_.target.name.ns,
+                                    .kms = own.kms,
+                                    .image_id = image_id}));
+  json& metadata = own.object["metadata"];
+  metadata["labels"][kRestoreLabel] = mark_;
+  metadata["annotations"][kPointAnnotation] = options_.point;
+  metadata["annotations"][kTargetAnnotation] = options_.target.name.text();
+  metadata["annotations"][kPolicyAnnotation] = own.reclaim_policy;
+  const auto made = client_.create(kube::kPersistentVolumes, own.object, {}, call());
+  if (made) return *made;
+  if (!made.error().already_exists() && !made.error().outcome_unknown) return Error(made.error());
+  TM_TRY(const auto there, get(kube::kPersistentVolumes, {"", name}));
+  if (there && is_ours(*there)) return *there;
+  return Error(made.error());
 }
 
 Result<ClaimRestored> ClaimRestore::run() {
@@ -401,7 +503,8 @@ Result<ClaimRestored> ClaimRestore::run() {
     done.resumed = true;  // all of it was done
     done.volume = json_text(*found.claim, {"spec", "volumeName"});
   } else {
-    TM_TRY(const json volume, filled_volume(found));
+    const bool dynamic = options_.target.volume == ClaimTarget::Volume::dynamic;
+    TM_TRY(const json volume, dynamic ? filled_volume(found) : own_volume(found));
     if (found.claim && !ours) TM_DO(put_aside(*found.claim, done));
     TM_DO(hand_over(volume, done));
   }

@@ -1,5 +1,7 @@
-// A claim that holds what a point holds: a new volume of a storage class, filled before anybody can
-// use it, and then handed to the claim.
+// A claim that holds what a point holds: a new volume, filled before anybody can use it, and then
+// handed to the claim.
+//
+// By default the storage class makes the volume:
 //
 //   nothing --create--> filling claim --provisioner--> bound --fill--> filled --retain, delete the
 //   filling claim--> released --claimRef--> reserved --create--> claim --bound--> done
@@ -10,6 +12,10 @@
 // there. A kill at any arrow: the next run finds by names, annotations and the label of the volume
 // how far the one before came, and goes on. Nothing is deleted but the filling claim; with `force`
 // a claim that is in the way goes, and its volume is retained, never its data lost.
+//
+// Or the volume is made here, around an image that is made first, and reserved for the claim from
+// its beginning: as a static one of ceph-csi, or as the very volume that the point was taken of,
+// with the cluster's id and the pool's of this cluster, as after a failover.
 #pragma once
 
 #include <functional>
@@ -18,6 +24,8 @@
 #include <string>
 
 #include "agent/kube/claim.h"
+#include "agent/kube/csi_journal.h"
+#include "agent/kube/own_volume.h"
 #include "transport/kube/client.h"
 
 namespace tidemark {
@@ -27,6 +35,35 @@ struct ClaimTarget {
   std::string storage_class;                // empty: that of the claim that the point was taken of
   std::optional<std::uint64_t> size_bytes;  // nothing: as large as it was
   bool force = false;                       // puts aside a claim of that name
+  // Who makes the volume: the storage class; we, as a static one; we, as the one that it was.
+  enum class Volume : std::uint8_t { dynamic, fixed, same } volume = Volume::dynamic;
+  // Not with a dynamic one: the image is there, and is taken as it is.
+  bool adopt = false;
+};
+
+// An image that is to be there for a volume.
+struct ImageWish {
+  RbdImageName image;
+  std::uint64_t size_bytes = 0;
+  std::string data_pool;  // empty: none
+  std::string mark;       // of this restore, kept in the image's metadata
+  bool adopt = false;     // it must be there already
+};
+
+// The images of the cluster, for the restore of one point.
+class ClaimImages {
+ public:
+  virtual ~ClaimImages() = default;
+  // Makes the image what the point is, and `size_bytes` large, which is not less than the point.
+  // Called again by a run that goes on where it did not end.
+  virtual Status fill(const RbdImageName& image, std::uint64_t size_bytes) = 0;
+  // A new image that is what the point is; it has its name when it is complete. One that has the
+  // mark is that already; `already_exists` for any other. With `adopt` whichever is there is taken,
+  // but one that is too small (`invalid_argument`) or still follows another site (`refused`). The
+  // image's id.
+  virtual Result<std::string> make(const ImageWish& wish) = 0;
+  virtual Result<std::int64_t> pool_id(const std::string& pool) = 0;
+  virtual Status reserve(const CsiReservation& reservation) = 0;
 };
 
 struct ClaimRestored {
@@ -45,9 +82,7 @@ class ClaimRestore {
     std::uint64_t point_bytes = 0;  // its size
     nlohmann::json manifests;       // what the point carries; an empty array: nothing is known
     RadosNamespaces rados_namespaces;
-    // Makes the image what the point is, and `size_bytes` large, which is not less than the point.
-    // Called again by a run that goes on where it did not end.
-    std::function<Status(const RbdImageName& image, std::uint64_t size_bytes)> fill;
+    ClaimImages* images = nullptr;                            // outlives it
     std::function<void(const std::string& line)> tell;        // for people; may be empty
     std::chrono::seconds patience = std::chrono::minutes(5);  // with provisioner and binder
     std::chrono::milliseconds step{500};                      // between looks
@@ -58,8 +93,9 @@ class ClaimRestore {
 
   // Looks at everything that could refuse it, and changes nothing: `not_found` for a namespace or a
   // storage class that is not there, `already_exists` for a claim in the way (pods that use it are
-  // named), `unsupported` for a class that is not of ceph-csi RBD or that waits for a pod,
-  // `invalid_argument` for a size that is too small.
+  // named) or a volume of the same identity, `unsupported` for a class that is not of ceph-csi RBD
+  // and for the identity of a volume that has none, `invalid_argument` for a size that is too
+  // small.
   Status check();
   // REQUIRES: check() succeeded. `refused` where another restore to the claim is under way;
   // `deadline_exceeded` where provisioner or binder do not answer, with what they said.
@@ -73,13 +109,18 @@ class ClaimRestore {
   Result<std::optional<Json>> get(const kube::Resource& resource, const kube::ObjectRef& ref);
   Result<Found> look();
   Status check_class();
+  Status check_volume(const Found& found);
   Status check_in_the_way();
   Result<std::string> pods_that_use(const std::string& claim);
   Status put_aside(const Json& claim, ClaimRestored& done);
-  Json filling_claim() const;
+  bool waits_for_pods() const;
+  Result<std::string> node_to_provision_for();
+  Result<Json> filling_claim();
   Json final_claim(const std::string& volume) const;
   Json spec_of_claim() const;
   Result<Json> filled_volume(Found& found);
+  Result<Json> own_volume(Found& found);
+  Result<OwnVolume> own_volume_of_target();
   Result<RbdImageName> image_of_target(const std::string& volume);
   Result<Json> fill_volume(const Json& filling);
   Result<Json> release(const Json& filling, Json volume);
@@ -99,6 +140,7 @@ class ClaimRestore {
   Options options_;
   const std::string filling_name_;
   const std::string mark_;  // the label's value, by which the volume is found
+  Json class_;              // the StorageClass, after check()
   std::string storage_class_;
   std::uint64_t size_bytes_ = 0;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "agent/backup/manifests.h"
+#include "agent/standby/mark.h"
+#include "snapshot/rbd/omap.h"
 
 namespace tidemark {
 namespace {
@@ -11,6 +13,23 @@ namespace {
 // internal/rbd/encryption.go
 bool opens_encryption(const std::string& key) {
   return key.starts_with("rbd.csi.ceph.com/") || key.starts_with(".rbd.csi.ceph.com/");
+}
+
+// In the metadata of an image that was made for a claim: the point, and the claim.
+constexpr const char* kMadeForKey = "tidemark.made-for";
+
+// An image that is there, as it is.
+Status check_adoptable(RbdImage& image, const ImageWish& wish) {
+  if (image.size() < wish.size_bytes)
+    return Error(ErrorCode::invalid_argument, "image " + wish.image.text() + " has " +
+                                                  format_bytes(image.size()) + " of " +
+                                                  format_bytes(wish.size_bytes));
+  TM_TRY(const auto text, image.metadata(StandbyMark::kKey));
+  if (!text) return {};
+  TM_TRY(const StandbyMark mark, decode_standby_mark(*text));
+  if (mark.primary) return {};
+  return Error(ErrorCode::refused, "image " + wish.image.text() + " follows " + mark.site)
+      .with_hint("release it first: tidemark standby promote");
 }
 
 }  // namespace
@@ -44,6 +63,61 @@ Status fill_image(VolumeRestore& restore, const std::shared_ptr<CephCluster>& cl
   for (const auto& [key, value] : restore.meta().image.metadata)
     if (opens_encryption(key)) TM_DO(image->set_metadata(key, value));
   return {};
+}
+
+Result<std::shared_ptr<CephCluster>> RestoredImages::cluster() {
+  if (!cluster_) {
+    TM_TRY(cluster_, connect_());
+  }
+  return cluster_;
+}
+
+Status RestoredImages::fill(const RbdImageName& image, std::uint64_t size_bytes) {
+  TM_TRY(const auto cluster, this->cluster());
+  const std::shared_ptr<void> shown = show_ ? show_() : nullptr;
+  return fill_image(restore_, cluster, image, size_bytes);
+}
+
+Status RestoredImages::make_new(const ImageWish& wish) {
+  const std::shared_ptr<void> shown = show_ ? show_() : nullptr;
+  VolumeRestore::NewImage as;
+  as.adjust = [&](CreateImage& what) {
+    what.size_bytes = wish.size_bytes;
+    what.data_pool = wish.data_pool;
+  };
+  as.complete = [&](RbdImage& image) { return image.set_metadata(kMadeForKey, wish.mark); };
+  TM_DO(restore_.to_new_image(cluster_, wish.image, as));
+  return {};
+}
+
+Result<std::string> RestoredImages::make(const ImageWish& wish) {
+  TM_TRY(const auto cluster, this->cluster());
+  auto image = RbdImage::open_read_only(cluster, wish.image);
+  if (!image && (image.error().code() != ErrorCode::not_found || wish.adopt))
+    return std::move(image).error();
+  if (!image) {
+    TM_DO(make_new(wish));
+    TM_TRY(image, RbdImage::open_read_only(cluster, wish.image));
+  } else if (wish.adopt) {
+    TM_DO(check_adoptable(**image, wish));
+  } else {
+    TM_TRY(const auto made_for, (*image)->metadata(kMadeForKey));
+    if (made_for != wish.mark)
+      return Error(ErrorCode::already_exists, "image " + wish.image.text() + " is there")
+          .with_hint("remove it, or take it as it is with --adopt");
+  }
+  TM_TRY(const ImageInfo info, (*image)->info());
+  return info.id;
+}
+
+Result<std::int64_t> RestoredImages::pool_id(const std::string& pool) {
+  TM_TRY(const auto cluster, this->cluster());
+  return tidemark::pool_id(*cluster, pool);
+}
+
+Status RestoredImages::reserve(const CsiReservation& reservation) {
+  TM_TRY(const auto cluster, this->cluster());
+  return reserve_volume(*cluster, reservation);
 }
 
 }  // namespace tidemark

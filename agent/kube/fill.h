@@ -1,4 +1,4 @@
-// What a restore to a claim takes of a point, and its data in an image that a provisioner made.
+// What a restore to a claim takes of a point, and its data in images of the cluster.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace tidemark {
 
-// Everything of a restore of the point to `target` but who is told, what stops it, and `fill`.
+// Everything of a restore of the point to `target` but who is told, what stops it, and `images`.
 Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const StoreKeys& keys,
                                                const KubernetesConfig& config, ClaimTarget target);
 
@@ -19,5 +19,30 @@ Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const Stor
 // that is less than the point's. Repeated, it compares and writes what differs.
 Status fill_image(VolumeRestore& restore, const std::shared_ptr<CephCluster>& cluster,
                   const RbdImageName& name, std::uint64_t size_bytes);
+
+// The images of one cluster, for one point. Used by one thread.
+class RestoredImages final : public ClaimImages {
+ public:
+  using Connect = std::function<Result<std::shared_ptr<CephCluster>>()>;
+  // `connect` is called when the cluster is first needed. What `show` returns lives while data is
+  // written: it tells how far that is. May be empty.
+  RestoredImages(VolumeRestore& restore, Connect connect,
+                 std::function<std::shared_ptr<void>()> show)
+      : restore_(restore), connect_(std::move(connect)), show_(std::move(show)) {}
+
+  Status fill(const RbdImageName& image, std::uint64_t size_bytes) override;
+  Result<std::string> make(const ImageWish& wish) override;
+  Result<std::int64_t> pool_id(const std::string& pool) override;
+  Status reserve(const CsiReservation& reservation) override;
+
+ private:
+  Result<std::shared_ptr<CephCluster>> cluster();
+  Status make_new(const ImageWish& wish);
+
+  VolumeRestore& restore_;
+  const Connect connect_;
+  const std::function<std::shared_ptr<void>()> show_;
+  std::shared_ptr<CephCluster> cluster_;
+};
 
 }  // namespace tidemark

@@ -206,9 +206,8 @@ Result<ClaimRestored> RestoreController::carry_out(const RestoreOrder& order, js
   TM_TRY(auto options, claim_restore_of(point, *keys, *config->kubernetes, order.target));
   options.stop = options_.stop;
   TM_TRY(const auto restore, VolumeRestore::open(*access->store, *keys, point, options_.stop));
-  options.fill = [&](const RbdImageName& image, std::uint64_t size_bytes) -> Status {
-    TM_TRY(const auto cluster, CephCluster::connect(ceph_config(config->ceph)));
-    const std::jthread telling([&](const std::stop_token& over) {
+  const auto show = [&]() -> std::shared_ptr<void> {
+    return std::make_shared<std::jthread>([&](const std::stop_token& over) {
       while (sleep_for(over, kProgressEvery)) {
         const std::uint64_t done = restore->progress().position_bytes;
         json progress = {{"bytesDone", done},
@@ -218,8 +217,10 @@ Result<ClaimRestored> RestoreController::carry_out(const RestoreOrder& order, js
         ignore_error(patch_status(copy, {{"progress", std::move(progress)}}), "it comes again");
       }
     });
-    return fill_image(*restore, cluster, image, size_bytes);
   };
+  RestoredImages images(
+      *restore, [&] { return CephCluster::connect(ceph_config(config->ceph)); }, show);
+  options.images = &images;
   ClaimRestore run(client_, std::move(options));
   TM_DO(run.check());
   return run.run();

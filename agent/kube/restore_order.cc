@@ -45,9 +45,15 @@ Result<RestoreOrder> parse_restore_order(const json& object, const std::string& 
       return Error(ErrorCode::invalid_argument, "'" + size + "' is not a size");
   }
   const json spec = object.value("spec", json::object());
-  if (spec.contains("target") && spec["target"].is_object() &&
-      spec["target"].value("static", json()) == true)
-    return Error(ErrorCode::unsupported, "static volumes are not made yet");
+  const auto wants = [&](const char* what) {
+    const json* const found = json_at(spec, {"target", what});
+    return found != nullptr && *found == true;
+  };
+  if (wants("static") && wants("sameVolume"))
+    return Error(ErrorCode::invalid_argument, "target is either static or sameVolume");
+  if (wants("static")) order.target.volume = ClaimTarget::Volume::fixed;
+  if (wants("sameVolume")) order.target.volume = ClaimTarget::Volume::same;
+  order.target.adopt = wants("adopt");
   order.target.force = spec.value("force", json()) == true;
   const bool everywhere = order.ns == own_ns;
   const bool own =

@@ -147,13 +147,27 @@ TEST(RestoreOrderTest, ReadsAndMakesNothingOfOtherNamespaces) {
   EXPECT_TRUE(check_point_of_order(order, {ClaimName::Kind::volume, "shop", "o"}, "tidemark"));
 }
 
+TEST(RestoreOrderTest, WhoMakesTheVolumeIsSaid) {
+  const auto wanted = [](const json& target) {
+    return parse_restore_order(restore_object({{"point", "5f3a"}, {"target", target}}), "tidemark")
+        ->target;
+  };
+  using Volume = ClaimTarget::Volume;
+  EXPECT_EQ(wanted({{"name", "x"}}).volume, Volume::dynamic);
+  EXPECT_EQ(wanted({{"name", "x"}, {"static", true}}).volume, Volume::fixed);
+  const ClaimTarget same = wanted({{"name", "x"}, {"sameVolume", true}, {"adopt", true}});
+  EXPECT_EQ(same.volume, Volume::same);
+  EXPECT_TRUE(same.adopt);
+}
+
 TEST(RestoreOrderTest, NonsenseIsRefused) {
   for (const json& spec :
        {json::object(), json{{"target", {{"name", "x"}}}}, json{{"point", "5f3a"}},
         json{{"point", "5f3a"}, {"claim", {{"name", "o"}}}, {"target", {{"name", "x"}}}},
         json{{"point", "5f3a"}, {"target", {{"name", "X y"}}}},
         json{{"point", "5f3a"}, {"target", {{"name", "x"}, {"size", "large"}}}},
-        json{{"point", "5f3a"}, {"target", {{"name", "x"}, {"static", true}}}}})
+        json{{"point", "5f3a"},
+             {"target", {{"name", "x"}, {"static", true}, {"sameVolume", true}}}}})
     EXPECT_FALSE(parse_restore_order(restore_object(spec), "tidemark")) << spec;
   EXPECT_FALSE(parse_restore_order(json(3), "tidemark"));
 }

@@ -233,7 +233,8 @@ class Privileges(unittest.TestCase):
                          {("", "pods/exec", "get"), ("", "pods/exec", "create")})
         self.assertEqual(granted(have["tidemark-agent-restore"]),
                          {("", "persistentvolumeclaims", "create"), ("", "persistentvolumeclaims", "delete"),
-                          ("", "persistentvolumes", "patch"), ("events.k8s.io", "events", "list")})
+                          ("", "persistentvolumes", "create"), ("", "persistentvolumes", "patch"),
+                          ("", "nodes", "list"), ("events.k8s.io", "events", "list")})
         for name in ("source", "store", "pair/osaka"):
             have = roles(kustomize.render(KUBERNETES / "overlays" / name))
             self.assertEqual(set(have), {"tidemark-agent", "tidemark-view", "tidemark-edit"})

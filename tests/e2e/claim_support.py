@@ -77,6 +77,11 @@ class KubeCluster:
         self.api.make(self.claims_path(ns=ns), obj)
         return self.bound(obj["metadata"]["name"], ns)
 
+    def make_node(self, name, ready, taints):
+        self.api.make(f"{CORE}/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+                                        "spec": {"taints": taints} if taints else {},
+                                        "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+
     def bound(self, name, ns="shop"):
         def look():
             found = self.get(self.claims_path(name, ns))

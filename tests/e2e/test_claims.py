@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import rados
 import rbd
 
 from claim_support import CORE, STORAGE, TIDEMARK, KubeCluster, claim, pod, storage_class
@@ -23,6 +24,9 @@ class ClaimCase(Case):
             self.kube[name] = KubeCluster(self, cluster.conf)
             self.addCleanup(self.kube[name].close)
             self.configure(site, f"kubernetes: {{ kubeconfig: {self.kube[name].kubeconfig} }}\n")
+        self.ceph_b = rados.Rados(conffile=self.b.conf)
+        self.ceph_b.connect()
+        self.addCleanup(self.ceph_b.shutdown)
         self.tokyo.edit_config('"rbd/rbd/*", "rbd/rbd/tenant/*"', '"rbd/rbd/none-*"')
         self.tokyo.edit_config("policies:\n", "policies:\n  claims: { claims: { namespaces: [ shop ] }, to: osaka }\n")
 
@@ -54,6 +58,13 @@ class ClaimCase(Case):
     def words(path):
         with open(path) as file:
             return file.read().split()
+
+    @staticmethod
+    def omap(io, name):
+        with rados.ReadOpCtx() as operation:
+            found, _ = io.get_omap_vals(operation, "", "", 100)
+            io.operate_read_op(operation, name)
+            return {key: value.decode() for key, value in found}
 
     def restored_content(self, name="orders"):
         return self.content(self.kube["b"].image(name), io=self.io["b"])
@@ -113,8 +124,6 @@ class Claims(ClaimCase):
         self.assertIn("no storage class elsewhere", self.restore("--storage-class", "elsewhere", code=4))
         self.assertIn("does not fit", self.restore("--size", "1Mi", code=2))
         self.assertIn("no namespace nowhere", self.restore(to="nowhere/orders", code=4))
-        self.kube["b"].api.make(f"{STORAGE}/storageclasses", storage_class("late", volumeBindingMode="WaitForFirstConsumer"))
-        self.assertIn("before a pod wants it", self.restore("--storage-class", "late", code=1))
         self.kube["b"].api.make(f"{STORAGE}/storageclasses", storage_class("kept", reclaimPolicy="Retain"))
         self.assertEqual(self.kube["b"].claim_names(), [])
         self.restore("--storage-class", "kept", "--size", "24Mi", to="shop/other")
@@ -122,6 +131,104 @@ class Claims(ClaimCase):
         self.assertEqual((found["spec"]["storageClassName"], found["status"]["capacity"]["storage"]), ("kept", "24Mi"))
         self.assertEqual(self.kube["b"].volume("other")["spec"]["persistentVolumeReclaimPolicy"], "Retain")
         self.assert_same(self.restored_content("other"), state + bytes(8 * MIB), "a larger one")
+
+    def test_a_class_that_waits_for_a_pod_makes_its_volume_for_a_node_that_is_ready(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        there = self.kube["b"]
+        there.api.make(f"{STORAGE}/storageclasses", storage_class("late", volumeBindingMode="WaitForFirstConsumer"))
+        for name, ready, taints in (("down", "False", []), ("master", "True", [{"key": "m", "effect": "NoSchedule"}])):
+            there.make_node(name, ready, taints)
+        self.assertIn("none is ready", self.restore("--storage-class", "late", "--plan", code=1))
+        there.make_node("worker", "True", [])
+        self.restore("--storage-class", "late")
+        self.assert_same(self.restored_content(), state, "what came back")
+
+    def test_a_static_volume_stands_for_a_new_image(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        done = self.restore("--static", "--size", "20Mi")
+        volume = self.kube["b"].volume("orders")
+        csi = volume["spec"]["csi"]
+        self.assertEqual(csi["volumeAttributes"], {"clusterID": "rook-ceph", "pool": "rbd", "staticVolume": "true",
+                                                   "imageFeatures": "layering"})
+        self.assertEqual((csi["driver"], csi["fsType"]), ("rook-ceph.rbd.csi.ceph.com", "ext4"))
+        self.assertEqual(("rbd/" + csi["volumeHandle"], "Retain"),
+                         (done["image"], volume["spec"]["persistentVolumeReclaimPolicy"]))
+        self.assert_same(self.content(csi["volumeHandle"], io=self.io["b"]), state + bytes(4 * MIB), "what came back")
+        found = self.kube["b"].bound("orders")
+        self.assertEqual((found["metadata"]["labels"], found["status"]["capacity"]["storage"]), ({"app": "db"}, "20Mi"))
+        self.assertTrue(self.restore("--static")["resumed"])
+        # Its image outlives it, and is not made twice.
+        self.kube["b"].remove_claim("orders")
+        self.assertIn("is there, of claim shop/orders", self.restore("--static", code=5))
+        self.restore("--adopt", code=2)
+
+    def test_a_volume_keeps_its_identity_with_the_ids_of_the_other_cluster(self):
+        self.orders()
+        before = self.kube["a"].volume("orders")
+        self.back_up()
+        state = self.content(self.kube["a"].image("orders"))
+        there = self.kube["b"]
+        there.api.make(f"{STORAGE}/storageclasses", storage_class("other-site", parameters={
+            "clusterID": "rook-osaka", "pool": "tidemark", "csi.storage.k8s.io/node-stage-secret-name": "node",
+            "csi.storage.k8s.io/node-stage-secret-namespace": "${pvc.namespace}"}))
+        self.restore("--same-volume", "--storage-class", "other-site")
+        volume = there.volume("orders")
+        self.assertEqual(volume["metadata"]["name"], before["metadata"]["name"])
+        csi, was = volume["spec"]["csi"], before["spec"]["csi"]
+        uuid = was["volumeHandle"][-36:]
+        pool = self.ceph_b.pool_lookup("tidemark")
+        self.assertEqual(csi["volumeHandle"], f"0001-000a-rook-osaka-{pool:016x}-{uuid}")
+        self.assertEqual({key: csi["volumeAttributes"][key] for key in ("clusterID", "pool", "imageName")},
+                         {"clusterID": "rook-osaka", "pool": "tidemark", "imageName": "csi-vol-" + uuid})
+        self.assertEqual(csi["nodeStageSecretRef"], {"name": "node", "namespace": "shop"})
+        self.assertEqual(volume["spec"]["persistentVolumeReclaimPolicy"], "Delete")
+        with self.ceph_b.open_ioctx("tidemark") as io:
+            self.assert_same(self.content("csi-vol-" + uuid, io=io), state, "what came back")
+            # What ceph-csi looks a handle up in.
+            self.assertEqual(self.omap(io, "csi.volumes.default"), {"csi.volume." + volume["metadata"]["name"]: uuid})
+            entry = self.omap(io, "csi.volume." + uuid)
+            self.assertEqual((entry["csi.volname"], entry["csi.imagename"], entry["csi.volume.owner"]),
+                             (volume["metadata"]["name"], "csi-vol-" + uuid, "shop"))
+            with rbd.Image(io, "csi-vol-" + uuid, read_only=True) as image:
+                self.assertEqual(entry["csi.imageid"], image.id())
+            # The provisioner removes it as one of its own.
+            there.remove_claim("orders")
+            self.wait_for("the image to go", lambda: not rbd.RBD().list(io))
+            for name in ("csi.volumes.default", "csi.volume." + uuid):
+                io.remove_object(name)
+
+    def test_an_image_that_is_there_is_taken_as_it_is(self):
+        self.orders()
+        self.back_up()
+        image = self.kube["a"].image("orders")
+        self.assertIn("no such image", self.restore("--same-volume", "--adopt", code=4))
+        rbd.RBD().create(self.io["b"], image, 16 * MIB)
+        self.write(0, b"newer than any point", image, io=self.io["b"])
+        self.assertIn("is there", self.restore("--same-volume", code=5))
+        self.restore("--same-volume", "--adopt")
+        self.assertEqual(self.restored_content()[:20], b"newer than any point")
+
+    def test_a_volume_of_ours_is_made_once_whatever_is_killed(self):
+        self.orders()
+        state = self.content(self.kube["a"].image("orders"))
+        self.back_up()
+        there = self.kube["b"]
+        command = self.osaka.command("--json", "--quiet", "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--same-volume")
+        for number in range(3):  # the volume, the claim, the end of the volume's reservation
+            with self.subTest(f"killed before write {number}"):
+                process = self.killed_at(command, number)
+                self.assertEqual(process.returncode, -signal.SIGKILL)
+                self.wait_for("the restore", lambda: self.osaka.run(
+                    "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--same-volume", code=None).returncode == 0)
+                self.assert_same(self.restored_content(), state, "what came back")
+                self.assertEqual(there.claim_names(), ["orders"])
+                self.assertEqual(there.volume("orders")["spec"]["persistentVolumeReclaimPolicy"], "Delete")
+                there.remove_claim("orders")
+                self.wait_for("the image to go", lambda: not rbd.RBD().list(self.io["b"]))
 
     def test_what_is_in_the_way_is_named_and_put_aside_only_by_force(self):
         self.orders()
