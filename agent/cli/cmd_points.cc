@@ -1,6 +1,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "agent/backup/manifests.h"
 #include "agent/backup/volume_backup.h"
 #include "agent/cli/command.h"
 #include "agent/kube/claim_points.h"
@@ -98,6 +99,18 @@ Result<int> show_point(Command& command, const std::string& id) {
               ? value.get<std::string>().c_str()
               : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   });
+  return kExitDone;
+}
+
+// What `kubectl apply` takes.
+Result<int> show_manifests(Command& command, const std::string& id) {
+  TM_TRY(StoreAccess access, command.open_store());
+  TM_TRY(const PointRow row, command.find_point_by_id(access, id));
+  TM_TRY(const StoreKeys* const keys, access.need_keys());
+  TM_TRY(nlohmann::json objects, read_manifests(row.point.record, *keys));
+  const nlohmann::json list = {
+      {"apiVersion", "v1"}, {"kind", "List"}, {"items", std::move(objects)}};
+  std::printf("%s\n", list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   return kExitDone;
 }
 
@@ -216,8 +229,14 @@ void add_points_commands(CLI::App& app, Command& command) {
   });
   auto* show = points->add_subcommand("show", "Everything that is known of one point");
   show->add_option("POINT", *id, "id, or its first digits")->required();
-  show->callback(
-      [&command, id] { command.action = [&command, id] { return show_point(command, *id); }; });
+  auto manifests = std::make_shared<bool>(false);
+  show->add_flag("--manifests", *manifests,
+                 "only the objects of Kubernetes that it carries, as a List that kubectl takes");
+  show->callback([&command, id, manifests] {
+    command.action = [&command, id, manifests] {
+      return *manifests ? show_manifests(command, *id) : show_point(command, *id);
+    };
+  });
   const auto add = [&](const char* name, const char* help, Administer what) {
     auto* sub = points->add_subcommand(name, help);
     sub->add_option("POINT", *id, "id, or its first digits")->required();

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "agent/backup/manifests.h"
 #include "agent/kube/pod_hooks.h"
+#include "agent/kube/workloads.h"
 #include "transport/socket.h"
 
 namespace tidemark {
@@ -13,6 +15,10 @@ using nlohmann::json;
 
 // Of one list or object: a server that is gone for longer is told, and asked again later.
 constexpr std::chrono::minutes kCallMax{2};
+
+std::string text_of(const json& objects) {
+  return objects.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 }  // namespace
 
@@ -166,7 +172,28 @@ Result<std::string> read_manifests_of(kube::Client& client, const Claim& claim, 
     if (secrets) TM_DO(add(kube::kSecrets, own));
   }
   if (!claim.storage_class.empty()) TM_DO(add(kube::kStorageClasses, {"", claim.storage_class}));
-  return objects.dump(-1, ' ', false, json::error_handler_t::replace);
+  TM_DO(add(kube::kNamespaces, {"", claim.name.ns}));
+  std::string text = text_of(objects);
+  // What runs with a volume may have secrets in its environment.
+  if (!secrets || claim.name.kind != ClaimName::Kind::volume) return text;
+  const auto workloads = workloads_of(client, claim.name, call);
+  if (!workloads) {
+    log::warn("{}: what runs with it goes without: {}", claim.name.text(),
+              workloads.error().message());
+    return text;
+  }
+  for (const json& workload : *workloads) {
+    objects.push_back(workload);
+    std::string longer = text_of(objects);
+    if (longer.size() <= kManifestsBytesMax) {
+      text = std::move(longer);
+      continue;
+    }
+    objects.erase(objects.size() - 1);
+    log::warn("{}: {} goes without: there is no room for it", claim.name.text(),
+              json_text(workload, {"metadata", "name"}));
+  }
+  return text;
 }
 
 }  // namespace tidemark

@@ -55,7 +55,8 @@ json bare_manifest(json object) {
   for (const char* const key :
        {"pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller",
         "volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner",
-        "volume.kubernetes.io/selected-node", "kubectl.kubernetes.io/last-applied-configuration"})
+        "volume.kubernetes.io/selected-node", "deployment.kubernetes.io/revision",
+        "kubectl.kubernetes.io/last-applied-configuration"})
     annotations->erase(key);
   if (annotations->empty()) metadata->erase("annotations");
   return object;

@@ -25,7 +25,8 @@ class ClaimSource {
   // All of them; what cannot be protected has a problem. Errors are those of the API server.
   virtual Result<ClaimList> claims() = 0;
   // The API objects that give the claim its meaning, as they stand now: a JSON array, the claim
-  // first, each without what belongs to its cluster alone. Secrets only with `secrets`. `not_found`
+  // first, each without what belongs to its cluster alone. Secrets, and what runs with a volume
+  // (agent/kube/workloads.h), only with `secrets`. `not_found`
   // where the claim is gone, or is a later one of the same name.
   virtual Result<std::string> manifests(const Claim& claim, bool secrets) = 0;
   // What is run in the pods that use the claims (agent/kube/pod_hooks.h). This outlives them.

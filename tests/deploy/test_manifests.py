@@ -231,6 +231,10 @@ class Privileges(unittest.TestCase):
         self.assertEqual(granted(have["tidemark-agent-secrets"]), {("", "secrets", "get")})
         self.assertEqual(granted(have["tidemark-agent-exec"]),
                          {("", "pods/exec", "get"), ("", "pods/exec", "create")})
+        self.assertEqual(granted(have["tidemark-agent-workloads"]),
+                         {(group, resource, "get") for group, resources in (
+                             ("apps", ("deployments", "replicasets", "statefulsets", "daemonsets")),
+                             ("batch", ("jobs", "cronjobs"))) for resource in resources})
         self.assertEqual(granted(have["tidemark-agent-restore"]),
                          {("", "persistentvolumeclaims", "create"), ("", "persistentvolumeclaims", "delete"),
                           ("", "persistentvolumes", "create"), ("", "persistentvolumes", "patch"),

@@ -297,6 +297,46 @@ class Claims(ClaimCase):
             objects.handle = handle
         return process
 
+    def test_an_application_is_one_set_and_its_points_carry_what_it_is_made_of(self):
+        here = self.kube["a"]
+        self.tokyo.edit_config("claims: { namespaces: [ shop ] }", "set: true, claims: { namespaces: [ shop ], labels: app=db }")
+        self.orders()
+        here.make_claim(claim("queue", labels={"app": "db"}))
+        self.scribble("queue")
+        here.make_claim(claim("other", labels={"app": "web"}))
+        made = here.api.make("/apis/apps/v1/namespaces/shop/statefulsets", {
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "labels": {"app": "db"}},
+            "spec": {"serviceName": "db", "replicas": 1, "selector": {"matchLabels": {"app": "db"}},
+                     "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": []}}}})
+        owned = pod("db-0", "orders")
+        owned["metadata"]["ownerReferences"] = [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db",
+                                                 "uid": made["metadata"]["uid"], "controller": True}]
+        strange = pod("db-1", "orders")
+        strange["metadata"]["ownerReferences"] = [{"apiVersion": "example.com/v1", "kind": "Database", "name": "main",
+                                                   "uid": "2", "controller": True}]
+        for one in (owned, strange, pod("alone", "orders"), pod("apart", "other")):
+            here.api.make(f"{CORE}/namespaces/shop/pods", one)
+        points = self.tokyo.json("backup", "--policy", "claims")["points"]
+        self.assertEqual({one["labels"]["kubernetes.claim"] for one in points}, {ORDERS, "k8s/shop/pvc/queue"})
+        self.assertEqual(len({one["set"] for one in points}), 1)
+        ids = {one["labels"]["kubernetes.claim"]: one["id"] for one in points}
+        carried = json.loads(self.osaka.run("points", "show", ids[ORDERS], "--manifests").text)
+        self.assertEqual((carried["kind"], carried["apiVersion"]), ("List", "v1"))
+        named = {(one["kind"], one["metadata"]["name"]): one for one in carried["items"]}
+        volume = here.volume("orders")["metadata"]["name"]
+        self.assertEqual(sorted(named), [
+            ("Database", "main"), ("Namespace", "shop"), ("PersistentVolume", volume), ("PersistentVolumeClaim", "orders"),
+            ("Pod", "alone"), ("StatefulSet", "db"), ("StorageClass", "rook-ceph-block")])
+        self.assertEqual(named["StatefulSet", "db"]["spec"]["serviceName"], "db")
+        self.assertNotIn("spec", named["Database", "main"])
+        for one in carried["items"]:
+            self.assertNotIn("uid", one["metadata"])
+            self.assertNotIn("status", one)
+        # The whole of it, at one instant.
+        for name in ("orders", "queue"):
+            self.restore("--set", "latest", what="tokyo:k8s/shop/pvc/" + name, to="shop/" + name)
+        self.assertEqual(self.kube["b"].claim_names(), ["orders", "queue"])
+
     def test_claims_without_a_volume_of_ours_are_named_and_left_out(self):
         here = self.kube["a"]
         self.orders()
