@@ -183,7 +183,11 @@ class Volumes(Provisioner):
 
 
 class Buckets(Provisioner):
-    """Rook's bucket provisioner: a user and a bucket for each claim, as exchanges 182-195 show."""
+    """Rook's bucket provisioner: a user and a bucket for each claim, as exchanges 182-195 show.
+
+    What a client can trip over is as there: a claim that names its ObjectBucket is left alone; labels and
+    finalizers of one that is provisioned are replaced; whoever is deleted is found by the name of the claim
+    alone, and without an ObjectBucket of that name nothing is deleted of the object store."""
 
     def __init__(self, server, conf, endpoint):
         super().__init__(server, conf)
@@ -198,7 +202,7 @@ class Buckets(Provisioner):
                 continue
             if claim["metadata"].get("deletionTimestamp"):
                 self.attempt(self._delete, claim)
-            elif claim.get("status", {}).get("phase") != "Bound":
+            elif not claim["spec"].get("objectBucketName"):
                 self.attempt(self._provision, claim)
 
     def _res(self, storage):
@@ -206,11 +210,17 @@ class Buckets(Provisioner):
 
     @staticmethod
     def _names(claim):
-        meta = claim["metadata"]
-        bucket = claim["spec"].get("bucketName") or (
-            f"{claim['spec'].get('generateBucketName', meta['name'])}-"
-            f"{uuid.uuid5(uuid.UUID(meta['uid']), 'bucket')}")
+        meta, spec = claim["metadata"], claim["spec"]
+        fixed, prefix = spec.get("bucketName"), spec.get("generateBucketName")
+        if bool(fixed) == bool(prefix):
+            raise CommandFailed("either bucketName or generateBucketName is expected")
+        bucket = fixed or f"{prefix[:26]}-{uuid.uuid5(uuid.UUID(meta['uid']), 'bucket')}"
         return bucket, f"obc-{meta['namespace']}-{meta['name']}-{meta['uid']}"
+
+    @staticmethod
+    def _key_of(claim):
+        """The name of its ObjectBucket, by which it is found when the claim goes."""
+        return f"obc-{claim['metadata']['namespace']}-{claim['metadata']['name']}"
 
     def _admin(self, *arguments):
         return self.ceph("radosgw-admin", *arguments)
@@ -222,17 +232,29 @@ class Buckets(Provisioner):
             found = self._admin("user", "create", "--uid", name, "--display-name", name)
         return json.loads(found)["keys"][0]
 
-    def _create_bucket(self, key, bucket):
+    def _client(self, key):
         import boto3
-        from botocore.exceptions import ClientError
-        client = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1",
-                              aws_access_key_id=key["access_key"],
-                              aws_secret_access_key=key["secret_key"], verify=False)
+        return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1",
+                            aws_access_key_id=key["access_key"],
+                            aws_secret_access_key=key["secret_key"], verify=False)
+
+    def _owner(self, bucket):
         try:
-            client.create_bucket(Bucket=bucket)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+            return json.loads(self._admin("bucket", "stats", "--bucket", bucket))["owner"]
+        except CommandFailed:
+            return None
+
+    def _create_bucket(self, user, key, bucket):
+        from botocore.exceptions import ClientError
+        owner = self._owner(bucket)
+        if owner not in (None, user):
+            raise CommandFailed(f"bucket {bucket} already exists and is owned by {owner}")
+        if owner is None:
+            try:
+                self._client(key).create_bucket(Bucket=bucket)
+            except ClientError as error:
                 raise CommandFailed(str(error)) from error
+        self._admin("user", "modify", "--uid", user, "--max-buckets", "1")
 
     def _change(self, storage, obj, alter, door=""):
         return self.objects.change(self._res(storage), obj, alter, "rook", door)
@@ -248,12 +270,11 @@ class Buckets(Provisioner):
 
         def adopt(new):
             meta = new["metadata"]
-            meta["finalizers"] = sorted({*(meta.get("finalizers") or []), FINALIZER})
-            meta["labels"] = {**(meta.get("labels") or {}), **label}
+            meta["finalizers"], meta["labels"] = [FINALIZER], dict(label)
         claim = self._change(OBC, claim, adopt)
         bucket, user = self._names(claim)
         key = self._user(user)
-        self._create_bucket(key, bucket)
+        self._create_bucket(user, key, bucket)
         self._connection(claim, bucket, key, label)
         name = self._object_bucket(claim, bucket, user, found, label)
         self._change(OB, self.store.get(OB, "", name), phase("Bound"), "status")
@@ -290,7 +311,7 @@ class Buckets(Provisioner):
 
     def _object_bucket(self, claim, bucket, user, found, label):
         meta, parameters = claim["metadata"], found.get("parameters") or {}
-        name = f"obc-{meta['namespace']}-{meta['name']}"
+        name = self._key_of(claim)
         self._create(OB, "", {
             "apiVersion": claim["apiVersion"], "kind": "ObjectBucket",
             "metadata": {"name": name, "finalizers": [FINALIZER], "labels": label},
@@ -311,39 +332,56 @@ class Buckets(Provisioner):
     # Deletion
 
     def _release(self, storage, namespace, name):
-        """Deletes an object of the provisioner's, finalizer and all."""
+        """Takes its finalizer off an object of the provisioner's, which is returned."""
         found = self.store.get(storage, namespace, name)
-        if not found:
-            return
 
         def alter(new):
             new["metadata"]["finalizers"] = [f for f in new["metadata"].get("finalizers") or []
                                              if f != FINALIZER]
-        self._change(storage, found, alter)
-        if self.store.get(storage, namespace, name):
-            self.objects.delete(self._res(storage), namespace, name, {}, Call("rook"))
+        if found:
+            self._change(storage, found, alter)
+        return found
 
     def _delete(self, claim):
         meta = claim["metadata"]
-        if FINALIZER not in (meta.get("finalizers") or []):
-            return
-        bucket, user = self._names(claim)
-        object_bucket = claim["spec"].get("objectBucketName", "")
-        found = self.store.get(OB, "", object_bucket)
-        if (found or {}).get("spec", {}).get("reclaimPolicy") == "Delete":
-            for arguments in (("bucket", "rm", "--bucket", bucket, "--purge-objects"),
-                              ("user", "rm", "--uid", user)):
-                try:
-                    self._admin(*arguments)
-                except CommandFailed as error:
-                    if not any(text in str(error).lower() for text in ("(2)", "not exist",
-                                                                       "no such", "could not")):
-                        raise
+        found = self.store.get(OB, "", self._key_of(claim))
+        if found:
+            if not found["spec"].get("reclaimPolicy"):
+                return
+
+            def released(new):
+                new["status"] = {**new.get("status", {}), "phase": "Released"}
+            found = self._change(OB, found, released, "status")
+            self._give_up(found["spec"])
+            if self._release(OB, "", found["metadata"]["name"]) and self.store.get(
+                    OB, "", found["metadata"]["name"]):
+                self.objects.delete(self._res(OB), "", found["metadata"]["name"], {}, Call("rook"))
+        # The Secret and the ConfigMap go with their owner.
         self._release(("", "secrets"), meta["namespace"], meta["name"])
         self._release(("", "configmaps"), meta["namespace"], meta["name"])
-        self._release(OB, "", object_bucket)
+        self._release(OBC, meta["namespace"], meta["name"])
 
-        def alter(new):
-            new["metadata"]["finalizers"] = [f for f in new["metadata"]["finalizers"]
-                                             if f != FINALIZER]
-        self._change(OBC, claim, alter)
+    def _give_up(self, spec):
+        """The bucket and its user, by the reclaim policy: both go, or the owner may nothing any more."""
+        bucket, user = spec["endpoint"]["bucketName"], spec["additionalState"]["cephUser"]
+        if spec["reclaimPolicy"] != "Delete":
+            self._revoke(bucket, user)
+            return
+        for arguments in (("bucket", "rm", "--bucket", bucket, "--purge-objects"),
+                          ("user", "rm", "--uid", user)):
+            try:
+                self._admin(*arguments)
+            except CommandFailed as error:
+                if not any(text in str(error).lower() for text in ("(2)", "not exist",
+                                                                   "no such", "could not")):
+                    raise
+
+    def _revoke(self, bucket, user):
+        if self._owner(bucket) != user:
+            return
+        key = json.loads(self._admin("user", "info", "--uid", user))["keys"][0]
+        self._client(key).put_bucket_policy(Bucket=bucket, Policy=json.dumps({
+            "Version": "2012-10-17",
+            "Statement": [{"Sid": user, "Effect": "Deny", "Principal": {"AWS": [f"arn:aws:iam:::user/{user}"]},
+                           "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"],
+                           "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}]}))

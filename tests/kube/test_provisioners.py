@@ -12,6 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../lab"))
 
 import boto3  # noqa: E402
+import botocore.exceptions  # noqa: E402
 import cluster  # noqa: E402
 import replay  # noqa: E402
 from harness import Harness, wait_for  # noqa: E402
@@ -19,6 +20,7 @@ from harness import Harness, wait_for  # noqa: E402
 SHOP = "/api/v1/namespaces/shop"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 CLAIMS = "/apis/objectbucket.io/v1alpha1/namespaces/shop/objectbucketclaims"
+BUCKETS = "/apis/objectbucket.io/v1alpha1/objectbuckets"
 SLOW = 60.0
 
 
@@ -121,6 +123,53 @@ class ProvisionersTest(unittest.TestCase):
         wait_for(lambda: self.kube.admin.get(f"{CLAIMS}/photos").code == 404, "gone", SLOW)
         wait_for(lambda: self.kube.admin.get(f"{SHOP}/secrets/photos").code == 404, "secret gone")
         self.assertNotIn(data["BUCKET_NAME"], self.ceph.radosgw_admin("bucket", "list"))
+
+    def make_bucket_claim(self, name, **spec):
+        made = replay.recorded(182)[0].json
+        made["metadata"] = {"name": name, "labels": {"app": "x"}}
+        made["spec"] = {"storageClassName": made["spec"]["storageClassName"], **spec}
+        self.kube.make(CLAIMS, made)
+
+    def buckets(self):
+        return self.ceph.radosgw_admin("bucket", "list")
+
+    def gone(self, name):
+        self.kube.admin.delete(f"{CLAIMS}/{name}")
+        wait_for(lambda: self.kube.admin.get(f"{CLAIMS}/{name}").code == 404, "gone", SLOW)
+
+    def test_a_bucket_goes_by_the_object_bucket_of_the_claims_name_and_by_nothing_else(self):
+        self.make_bucket_claim("first", bucketName="first-bucket")
+        found = wait_for(lambda: self.phase(f"{CLAIMS}/first", "Bound"), "bound", SLOW)
+        self.assertNotIn("app", found["metadata"]["labels"], "labels are replaced, as there")
+        path = f"{BUCKETS}/obc-shop-first"
+        self.kube.admin.patch(path, {"metadata": {"finalizers": None}})
+        self.kube.admin.delete(path)
+        self.gone("first")
+        wait_for(lambda: self.kube.admin.get(f"{SHOP}/secrets/first").code == 404, "secret gone")
+        self.assertIn("first-bucket", self.buckets())
+
+    def test_a_claim_that_names_its_object_bucket_is_left_alone(self):
+        self.make_bucket_claim("named", bucketName="named-bucket", objectBucketName="obc-shop-named")
+        self.make_bucket_claim("both", bucketName="both-bucket", generateBucketName="both")
+        self.make_bucket_claim("plain", generateBucketName="plain")
+        wait_for(lambda: self.phase(f"{CLAIMS}/plain", "Bound"), "bound", SLOW)
+        for name in ("named", "both"):
+            self.assertNotEqual(self.kube.admin.get(f"{CLAIMS}/{name}").json.get("status", {}).get("phase"), "Bound")
+            self.assertNotIn(f"{name}-bucket", self.buckets())
+
+    def test_a_bucket_that_is_retained_is_denied_to_its_owner(self):
+        kept = replay.recorded(181)[0].json
+        kept["metadata"]["name"], kept["reclaimPolicy"] = "kept-bucket", "Retain"
+        self.kube.make(CLASSES, kept)
+        self.make_bucket_claim("kept", bucketName="kept-bucket", storageClassName="kept-bucket")
+        wait_for(lambda: self.phase(f"{CLAIMS}/kept", "Bound"), "bound", SLOW)
+        data = self.kube.admin.get(f"{SHOP}/secrets/kept").json["data"]
+        client = boto3.client("s3", endpoint_url=self.user["endpoint"], region_name="us-east-1", **{
+            name.lower(): base64.b64decode(value).decode() for name, value in data.items()})
+        client.list_objects_v2(Bucket="kept-bucket")
+        self.gone("kept")
+        with self.assertRaisesRegex(botocore.exceptions.ClientError, "AccessDenied"):
+            client.list_objects_v2(Bucket="kept-bucket")
 
     def test_a_failed_image_is_tried_again(self):
         broken = replay.recorded(40)[0].json
