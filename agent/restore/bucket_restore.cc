@@ -214,6 +214,7 @@ BucketRestore::BucketRestore(BucketPoint& point, s3::Client& client, BucketResto
       clock_(clock),
       stop_(std::move(stop)) {
   target_.name = options_.bucket;
+  target_.users = options_.users;
 }
 
 BucketRestore::~BucketRestore() = default;
@@ -320,7 +321,9 @@ Status BucketRestore::run() {
   if (options_.plan) return compare([&](const KeyWork& work) { return count(work); });
   TM_DO(execute());
   if (!created_ && !options_.force) return {};
-  TM_DO(apply_bucket_settings(client_, target_.name, point_.meta(), problems_, call()));
+  const SettingsTarget target{target_.name, options_.users,
+                              options_.admin == nullptr ? client_ : *options_.admin};
+  TM_DO(apply_bucket_settings(client_, target, point_.meta(), problems_, call()));
   settings_applied_ = true;
   return {};
 }

@@ -23,6 +23,8 @@ struct BucketRestoreOptions {
   bool force = false;         // the settings of a bucket that exists are replaced too
   bool plan = false;          // count, and do nothing
   std::size_t threads = 32;
+  UserNames users = {};         // whom policy and ACLs name otherwise than in the point
+  s3::Client* admin = nullptr;  // sets the quota; null: the client that writes does
 };
 
 class BucketRestore {

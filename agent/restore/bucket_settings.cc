@@ -38,17 +38,24 @@ bool stops(const Status& status) {
   return !status && (status.error().retryable() || status.error().code() == ErrorCode::cancelled);
 }
 
-Status apply_document(s3::Client& client, const std::string& bucket, const BucketMeta& meta,
+// As the target is to have it.
+std::string wanted_document(BucketDocument which, const std::string& document,
+                            const BucketMeta& meta, const SettingsTarget& target) {
+  if (which == BucketDocument::acl) return rename_owners(document, target.users);
+  if (which != BucketDocument::policy) return document;
+  return rename_principals(renamed(document, meta.name, target.bucket), target.users);
+}
+
+Status apply_document(s3::Client& client, const SettingsTarget& target, const BucketMeta& meta,
                       BucketDocument which, const s3::Call& call) {
-  TM_TRY(const auto there, client.document(bucket, which, call));
+  TM_TRY(const auto there, client.document(target.bucket, which, call));
   const auto at = meta.documents.find(which);
   if (at == meta.documents.end()) {
     if (!there || !removable(which)) return {};
-    return client.remove_document(bucket, which, call);
+    return client.remove_document(target.bucket, which, call);
   }
-  const std::string wanted =
-      which == BucketDocument::policy ? renamed(at->second, meta.name, bucket) : at->second;
-  return there == wanted ? Status() : client.set_document(bucket, which, wanted, call);
+  const std::string wanted = wanted_document(which, at->second, meta, target);
+  return there == wanted ? Status() : client.set_document(target.bucket, which, wanted, call);
 }
 
 std::int64_t number_in(const nlohmann::json& object, const char* name) {
@@ -90,17 +97,17 @@ Status apply_versioning(s3::Client& client, const std::string& bucket, const Buc
 
 }  // namespace
 
-Status apply_bucket_settings(s3::Client& client, const std::string& bucket, const BucketMeta& meta,
-                             ProblemList& problems, const s3::Call& call) {
+Status apply_bucket_settings(s3::Client& client, const SettingsTarget& target,
+                             const BucketMeta& meta, ProblemList& problems, const s3::Call& call) {
   const auto note = [&](std::string_view what, const Status& status) -> Status {
     if (stops(status)) return status.error().context(what);
     if (!status) problems.add({}, std::string(what), status.error());
     return {};
   };
-  TM_DO(note("versioning", apply_versioning(client, bucket, meta, call)));
-  TM_DO(note("quota", apply_quota(client, bucket, meta, call)));
+  TM_DO(note("versioning", apply_versioning(client, target.bucket, meta, call)));
+  TM_DO(note("quota", apply_quota(target.admin, target.bucket, meta, call)));
   for (const BucketDocument which : kOrder)
-    TM_DO(note(document_name(which), apply_document(client, bucket, meta, which, call)));
+    TM_DO(note(document_name(which), apply_document(client, target, meta, which, call)));
   return {};
 }
 

@@ -236,7 +236,8 @@ Result<s3::PutResult> ObjectWriter::put(const ObjectEntry& entry, ObjectBytes& b
 
 Status ObjectWriter::set_acl(const ObjectEntry& entry, const std::string& version_id) {
   if (entry.acl.empty()) return {};
-  const auto set = client_.set_acl(bucket_.name, {entry.place.key, version_id}, entry.acl, call());
+  const std::string acl = rename_owners(entry.acl, bucket_.users);
+  const auto set = client_.set_acl(bucket_.name, {entry.place.key, version_id}, acl, call());
   if (set) return {};
   if (set.error().retryable() || set.error().code() == ErrorCode::cancelled) return set;
   problems_.add(entry.place.key, "acl", set.error());

@@ -5,6 +5,7 @@
 
 #include "agent/read/bucket_reader.h"
 #include "agent/restore/bucket_problems.h"
+#include "agent/restore/bucket_users.h"
 #include "base/queue.h"
 
 namespace tidemark {
@@ -14,6 +15,7 @@ struct TargetBucket {
   std::string name;
   bool versioned = false;  // a PUT or DELETE makes a version
   bool locks = false;      // takes retention and legal hold
+  UserNames users;         // whom ACLs name otherwise than the point does
 };
 
 // Sizes of the parts to write an object in; one for a plain PUT. Those it had where they are known

@@ -126,6 +126,40 @@ TEST(BucketRestoreTest, VersionsComeBackInTheirOrderAndOnlyOnce) {
   EXPECT_EQ(lab.history("copy", "k"), (Texts{"two", "-", "two", "one"}));
 }
 
+TEST(BucketUsersTest, PrincipalsOfAPolicyAreRenamedAndNothingElse) {
+  const UserNames users = {{"old", "new"}, {"acme$old", "new"}, {"", "never"}};
+  const std::string policy =
+      R"({"Version":"2012-10-17","Statement":[)"
+      R"({"Sid":"old","Principal":{"AWS":["arn:aws:iam:::user/old","arn:aws:iam::acme:user/old"]},)"
+      R"("Action":"s3:*","Resource":"arn:aws:iam:::user/old"},)"
+      R"({"NotPrincipal":{"AWS":"arn:aws:iam:::user/old"},"Effect":"Deny"},)"
+      R"({"Principal":"*"},{"Principal":{"AWS":"arn:aws:iam:::user/older"}}]})";
+  EXPECT_EQ(
+      rename_principals(policy, users),
+      R"({"Version":"2012-10-17","Statement":[)"
+      R"({"Sid":"old","Principal":{"AWS":["arn:aws:iam:::user/new","arn:aws:iam:::user/new"]},)"
+      R"("Action":"s3:*","Resource":"arn:aws:iam:::user/old"},)"
+      R"({"NotPrincipal":{"AWS":"arn:aws:iam:::user/new"},"Effect":"Deny"},)"
+      R"({"Principal":"*"},{"Principal":{"AWS":"arn:aws:iam:::user/older"}}]})");
+  EXPECT_EQ(
+      rename_principals(R"({"Statement":{"Principal":{"AWS":"arn:aws:iam:::user/old"}}})", users),
+      R"({"Statement":{"Principal":{"AWS":"arn:aws:iam:::user/new"}}})");
+  for (const char* const as_it_is : {"", "no policy", "[1]", R"({"Statement" : 3})",
+                                     R"({ "Statement": [ 1, {"Principal": 2} ] })",
+                                     R"({ "Statement": [ { "Principal": "*" } ] })"})
+    EXPECT_EQ(rename_principals(as_it_is, users), as_it_is);
+}
+
+TEST(BucketUsersTest, OwnersAndGranteesOfAnAclAreRenamed) {
+  const UserNames users = {{"a&b", "c"}, {"c", "d"}};
+  EXPECT_EQ(rename_owners("<Owner><ID>a&amp;b</ID><DisplayName>c</DisplayName></Owner>"
+                          "<Grantee><ID>other</ID></Grantee><ID>c</ID><URI>c</URI><ID>a&amp;b",
+                          users),
+            "<Owner><ID>c</ID><DisplayName>d</DisplayName></Owner>"
+            "<Grantee><ID>other</ID></Grantee><ID>d</ID><URI>c</URI><ID>a&amp;b");
+  EXPECT_EQ(rename_owners("<ID></ID>", {{"", "x"}}), "<ID></ID>");
+}
+
 TEST(BucketRestoreTest, EverythingAroundTheBytesComesBack) {
   BucketLab lab;
   lab.maker.meta.documents[s3::BucketDocument::object_lock] =
