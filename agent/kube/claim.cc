@@ -36,10 +36,6 @@ Claim named(const json& object, ClaimName::Kind kind) {
   return claim;
 }
 
-bool is_being_deleted(const json& object) {
-  return json_at(object, {"metadata", "deletionTimestamp"}) != nullptr;
-}
-
 // What keeps the two from being one volume; empty where they are.
 std::string binding_problem(const json& pvc, const json* pv) {
   const std::string phase = json_text(pvc, {"status", "phase"});
@@ -99,6 +95,10 @@ const json* json_at(const json& object, std::initializer_list<const char*> path)
 std::string json_text(const json& object, std::initializer_list<const char*> path) {
   const json* const found = json_at(object, path);
   return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+bool is_being_deleted(const json& object) {
+  return json_at(object, {"metadata", "deletionTimestamp"}) != nullptr;
 }
 
 std::map<std::string, std::string> json_texts(const json& object,

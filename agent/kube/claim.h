@@ -79,5 +79,7 @@ const nlohmann::json* json_at(const nlohmann::json& object,
 std::string json_text(const nlohmann::json& object, std::initializer_list<const char*> path);
 std::map<std::string, std::string> json_texts(const nlohmann::json& object,
                                               std::initializer_list<const char*> path);
+// Whether the object has a deletionTimestamp: it goes when its finalizers are off.
+bool is_being_deleted(const nlohmann::json& object);
 
 }  // namespace tidemark

@@ -18,28 +18,14 @@
 // with the cluster's id and the pool's of this cluster, as after a failover.
 #pragma once
 
-#include <functional>
 #include <optional>
-#include <stop_token>
 #include <string>
 
-#include "agent/kube/claim.h"
+#include "agent/kube/claim_steps.h"
 #include "agent/kube/csi_journal.h"
 #include "agent/kube/own_volume.h"
-#include "transport/kube/client.h"
 
 namespace tidemark {
-
-struct ClaimTarget {
-  ClaimName name;                           // of a volume
-  std::string storage_class;                // empty: that of the claim that the point was taken of
-  std::optional<std::uint64_t> size_bytes;  // nothing: as large as it was
-  bool force = false;                       // puts aside a claim of that name
-  // Who makes the volume: the storage class; we, as a static one; we, as the one that it was.
-  enum class Volume : std::uint8_t { dynamic, fixed, same } volume = Volume::dynamic;
-  // Not with a dynamic one: the image is there, and is taken as it is.
-  bool adopt = false;
-};
 
 // An image that is to be there for a volume.
 struct ImageWish {
@@ -74,19 +60,12 @@ struct ClaimRestored {
 };
 
 // Used by one thread.
-class ClaimRestore {
+class ClaimRestore : private ClaimSteps {
  public:
-  struct Options {
-    ClaimTarget target;
-    std::string point;              // its id: what annotations name
+  struct Options : ClaimRestoreOptions {
     std::uint64_t point_bytes = 0;  // its size
-    nlohmann::json manifests;       // what the point carries; an empty array: nothing is known
     RadosNamespaces rados_namespaces;
-    ClaimImages* images = nullptr;                            // outlives it
-    std::function<void(const std::string& line)> tell;        // for people; may be empty
-    std::chrono::seconds patience = std::chrono::minutes(5);  // with provisioner and binder
-    std::chrono::milliseconds step{500};                      // between looks
-    std::stop_token stop;
+    ClaimImages* images = nullptr;  // outlives it
   };
   // `client` must outlive it.
   ClaimRestore(kube::Client& client, Options options);
@@ -102,16 +81,12 @@ class ClaimRestore {
   Result<ClaimRestored> run();
 
  private:
-  using Json = nlohmann::json;
   struct Found {
     std::optional<Json> claim, filling, volume;
   };
-  Result<std::optional<Json>> get(const kube::Resource& resource, const kube::ObjectRef& ref);
   Result<Found> look();
   Status check_class();
   Status check_volume(const Found& found);
-  Status check_in_the_way();
-  Result<std::string> pods_that_use(const std::string& claim);
   Status put_aside(const Json& claim, ClaimRestored& done);
   bool waits_for_pods() const;
   Result<std::string> node_to_provision_for();
@@ -125,22 +100,12 @@ class ClaimRestore {
   Result<Json> fill_volume(const Json& filling);
   Result<Json> release(const Json& filling, Json volume);
   Status hand_over(const Json& volume, ClaimRestored& done);
-  Result<Json> wait_until_bound(const std::string& name);
-  Result<std::string> last_event_of(const std::string& claim);
-  Status wait_until_gone(const std::string& claim, const std::string& uid);
   Result<Json> patch_volume(const std::string& name, kube::PatchKind kind, const Json& patch);
-  template <class Look>
-  Status wait_for(const std::string& what, const Look& look);
-  void tell(const std::string& line) const;
-  kube::Call call() const;
-  const Json* manifest(std::string_view kind) const;
-  bool is_ours(const Json& object) const;
 
-  kube::Client& client_;
-  Options options_;
-  const std::string filling_name_;
-  const std::string mark_;  // the label's value, by which the volume is found
-  Json class_;              // the StorageClass, after check()
+  const std::uint64_t point_bytes_;
+  const RadosNamespaces rados_namespaces_;
+  ClaimImages& images_;
+  Json class_;  // the StorageClass, after check()
   std::string storage_class_;
   std::uint64_t size_bytes_ = 0;
 };

@@ -34,14 +34,22 @@ Status check_adoptable(RbdImage& image, const ImageWish& wish) {
 
 }  // namespace
 
-Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const StoreKeys& keys,
-                                               const KubernetesConfig& config, ClaimTarget target) {
+Result<ClaimRestoreOptions> restore_options_of(const PointRow& point, const StoreKeys& keys,
+                                               ClaimTarget target) {
   const PointRecord& record = point.point.record;
-  ClaimRestore::Options options;
+  ClaimRestoreOptions options;
   options.target = std::move(target);
   options.point = record.id.hex();
-  options.point_bytes = record.size_bytes;
   TM_TRY(options.manifests, read_manifests(record, keys));
+  return options;
+}
+
+Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const StoreKeys& keys,
+                                               const KubernetesConfig& config, ClaimTarget target) {
+  TM_TRY(ClaimRestoreOptions common, restore_options_of(point, keys, std::move(target)));
+  ClaimRestore::Options options;
+  static_cast<ClaimRestoreOptions&>(options) = std::move(common);
+  options.point_bytes = point.point.record.size_bytes;
   options.rados_namespaces = config.rados_namespaces;
   return options;
 }

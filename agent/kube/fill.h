@@ -9,7 +9,10 @@
 
 namespace tidemark {
 
-// Everything of a restore of the point to `target` but who is told, what stops it, and `images`.
+// Everything of a restore of the point to `target` but who is told and what stops it.
+Result<ClaimRestoreOptions> restore_options_of(const PointRow& point, const StoreKeys& keys,
+                                               ClaimTarget target);
+// Of a volume's: everything but that and `images`.
 Result<ClaimRestore::Options> claim_restore_of(const PointRow& point, const StoreKeys& keys,
                                                const KubernetesConfig& config, ClaimTarget target);
 
