@@ -35,17 +35,17 @@ Status check_targets(const RestoreArguments& arguments) {
   int targets = 0;
   for (const std::string* target :
        {&arguments.to_image, &arguments.to_file, &arguments.bucket.to_bucket,
-        &arguments.bucket.to_dir, &arguments.claim.to_claim})
+        &arguments.bucket.to_dir, &arguments.claim.to_claim, &arguments.claim.to_bucket_claim})
     targets += target->empty() ? 0 : 1;
   if (targets != 1)
-    return Error(
-        ErrorCode::invalid_argument,
-        "say where to: exactly one of --to, --to-file, --to-pvc, --to-bucket and --to-dir");
+    return Error(ErrorCode::invalid_argument,
+                 "say where to: exactly one of --to, --to-file, --to-pvc, --to-bucket, --to-dir "
+                 "and --to-obc");
   if (!arguments.bucket.any_target() && arguments.bucket.any_option())
     return Error(ErrorCode::invalid_argument,
                  "--prefix, --key, --version, --versions and --delete-extra go with --to-bucket "
                  "or --to-dir");
-  if (arguments.bucket.any_target() &&
+  if ((arguments.bucket.any_target() || !arguments.claim.to_bucket_claim.empty()) &&
       (arguments.in_place || arguments.format != "raw" || !arguments.from_point.empty()))
     return Error(ErrorCode::invalid_argument,
                  "--in-place, --format and --from-point are for volumes");
@@ -175,19 +175,18 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   TM_TRY(PointRow row, command.find_point(access, arguments.asset, arguments.point, arguments.as_of,
                                           arguments.set));
   const bool of_bucket = row.point.record.kind == PointKind::bucket;
-  if (of_bucket != arguments.bucket.any_target())
+  const bool to_bucket_claim = !arguments.claim.to_bucket_claim.empty();
+  if (of_bucket != (arguments.bucket.any_target() || to_bucket_claim))
     return Error(ErrorCode::invalid_argument,
-                 of_bucket ? "a bucket's point goes to --to-bucket or --to-dir"
+                 of_bucket ? "a bucket's point goes to --to-bucket, --to-dir or --to-obc"
                            : "a volume's point goes to --to, --to-file or --to-pvc");
-  if (of_bucket) {
-    auto code = restore_bucket(command, access, std::move(row), arguments.bucket, arguments.force,
-                               arguments.plan);
-    if (!code) return std::move(code).error().context("restore " + arguments.asset);
-    return code;
-  }
-  if (!arguments.claim.to_claim.empty()) {
-    auto code =
-        restore_claim(command, access, row, arguments.claim, arguments.force, arguments.plan);
+  if (of_bucket || !arguments.claim.to_claim.empty()) {
+    auto code = to_bucket_claim ? restore_bucket_claim(command, access, row, arguments.claim,
+                                                       arguments.force, arguments.plan)
+                : of_bucket     ? restore_bucket(command, access, std::move(row), arguments.bucket,
+                                                 arguments.force, arguments.plan)
+                            : restore_claim(command, access, row, arguments.claim, arguments.force,
+                                            arguments.plan);
     if (!code) return std::move(code).error().context("restore " + arguments.asset);
     return code;
   }
@@ -230,7 +229,7 @@ void add_restore_command(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<RestoreArguments>();
   restore
       ->add_option("ASSET", arguments->asset,
-                   "[<site>:]<asset>, also a claim: k8s/<namespace>/pvc/<name>")
+                   "[<site>:]<asset>, also a claim: k8s/<namespace>/pvc/<name> (or obc)")
       ->required();
   auto* point = restore->add_option("--point", arguments->point, "id, or its first digits");
   auto* as_of =

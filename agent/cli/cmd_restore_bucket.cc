@@ -45,16 +45,6 @@ std::string target_text(const Arguments& arguments) {
   return arguments.to_dir.empty() ? "s3/" + arguments.to_bucket : arguments.to_dir;
 }
 
-nlohmann::json problems_json(const ProblemList& problems) {
-  nlohmann::json list = nlohmann::json::array();
-  for (const RestoreProblem& problem : problems.list()) {
-    nlohmann::json json = {{"what", problem.what}, {"message", problem.message}};
-    put_object_key(json, problem.key);
-    list.push_back(std::move(json));
-  }
-  return list;
-}
-
 nlohmann::json counts_json(const BucketCounts& counts) {
   return {{"written_bytes", counts.written_bytes.load()},
           {"skipped_bytes", counts.skipped_bytes.load()},
@@ -101,7 +91,7 @@ int print_outcome(Command& command, const PointRow& row, const Arguments& argume
   json["duration_ms"] = elapsed / std::chrono::milliseconds(1);
   json["bucket_created"] = outcome.bucket_created;
   json["settings_applied"] = outcome.settings_applied;
-  json["problems"] = problems_json(outcome.problems);
+  json["problems"] = problems_json(outcome.problems.list());
   json["problems_total"] = outcome.problems.count();
   command.print(json, [&] {
     std::printf("%s %s to %s%s\n", plan ? "plan: restore" : "restored",
@@ -111,10 +101,7 @@ int print_outcome(Command& command, const PointRow& row, const Arguments& argume
     if (!plan && arguments.to_dir.empty() && !outcome.settings_applied)
       std::puts("settings    left as they were: the bucket was there before (see --force)");
   });
-  for (const RestoreProblem& problem : outcome.problems.list())
-    std::fprintf(stderr, "tidemark: not restored: %s%s%s: %s\n", problem.what.c_str(),
-                 problem.key.empty() ? "" : " of ", printable_key(problem.key).c_str(),
-                 printable_key(problem.message).c_str());
+  print_problems(outcome.problems.list());
   return exit_code(outcome.problems);
 }
 
@@ -132,6 +119,23 @@ Result<std::chrono::microseconds> run_shown(Command& command, const PointRow& ro
 }
 
 }  // namespace
+
+nlohmann::json problems_json(const std::vector<RestoreProblem>& problems) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const RestoreProblem& problem : problems) {
+    nlohmann::json json = {{"what", problem.what}, {"message", problem.message}};
+    put_object_key(json, problem.key);
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+void print_problems(const std::vector<RestoreProblem>& problems) {
+  for (const RestoreProblem& problem : problems)
+    std::fprintf(stderr, "tidemark: not restored: %s%s%s: %s\n", problem.what.c_str(),
+                 problem.key.empty() ? "" : " of ", printable_key(problem.key).c_str(),
+                 printable_key(problem.message).c_str());
+}
 
 Status check(const Arguments& arguments) {
   const auto wrong = [](const char* text) { return Error(ErrorCode::invalid_argument, text); };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent/cli/command.h"
+#include "agent/restore/bucket_problems.h"
 
 namespace tidemark {
 
@@ -22,6 +23,9 @@ struct BucketRestoreArguments {
 void add_bucket_restore_options(CLI::App& restore, BucketRestoreArguments& arguments);
 // `invalid_argument` for what does not go together.
 Status check(const BucketRestoreArguments& arguments);
+nlohmann::json problems_json(const std::vector<RestoreProblem>& problems);
+// What did not come back, on stderr.
+void print_problems(const std::vector<RestoreProblem>& problems);
 Result<int> restore_bucket(Command& command, StoreAccess& access, PointRow row,
                            const BucketRestoreArguments& arguments, bool force, bool plan);
 

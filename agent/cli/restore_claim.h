@@ -1,4 +1,4 @@
-// `restore --to-pvc`.
+// `restore --to-pvc` and `restore --to-obc`.
 #pragma once
 
 #include <string>
@@ -8,12 +8,9 @@
 namespace tidemark {
 
 struct ClaimArguments {
-  std::string to_claim;  // "NAMESPACE/NAME"; empty: another target
-  std::string storage_class, size;
+  std::string to_claim, to_bucket_claim;  // "NAMESPACE/NAME"; both empty: another target
+  std::string storage_class, size, bucket;
   bool fixed = false, same = false, adopt = false;
-  bool any_option() const {
-    return !storage_class.empty() || !size.empty() || fixed || same || adopt;
-  }
 };
 
 void add_claim_options(CLI::App& restore, ClaimArguments& arguments);
@@ -21,5 +18,8 @@ void add_claim_options(CLI::App& restore, ClaimArguments& arguments);
 Status check(const ClaimArguments& arguments);
 Result<int> restore_claim(Command& command, StoreAccess& access, const PointRow& point,
                           const ClaimArguments& arguments, bool force, bool plan);
+
+Result<int> restore_bucket_claim(Command& command, StoreAccess& access, const PointRow& point,
+                                 const ClaimArguments& arguments, bool force, bool plan);
 
 }  // namespace tidemark
