@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "agent/kube/bucket_fill.h"
 #include "agent/kube/claim_points.h"
 #include "agent/kube/claims.h"
 #include "agent/kube/fill.h"
@@ -175,7 +176,75 @@ Result<PointRow> RestoreController::choose_point(const RestoreOrder& order,
   return store.find(query);
 }
 
-Result<ClaimRestored> RestoreController::carry_out(const RestoreOrder& order, json& object) {
+std::shared_ptr<void> RestoreController::show_progress(const json& object,
+                                                       std::uint64_t total_bytes,
+                                                       std::function<std::uint64_t()> done_bytes) {
+  return std::make_shared<std::jthread>(
+      [this, &object, total_bytes,
+       done_bytes = std::move(done_bytes)](const std::stop_token& over) {
+        while (sleep_for(over, kProgressEvery)) {
+          const std::uint64_t done = std::min(done_bytes(), total_bytes);
+          json progress = {{"bytesDone", done},
+                           {"bytesTotal", total_bytes},
+                           {"percent", total_bytes == 0 ? 0 : 100 * done / total_bytes}};
+          json copy = object;
+          ignore_error(patch_status(copy, {{"progress", std::move(progress)}}), "it comes again");
+        }
+      });
+}
+
+Result<RestoreController::Restored> RestoreController::restore_volume(const Work& work,
+                                                                      json& object) {
+  TM_TRY(auto options,
+         claim_restore_of(work.point, work.keys, *work.config->kubernetes, work.target));
+  options.stop = options_.stop;
+  TM_TRY(const auto restore,
+         VolumeRestore::open(*work.access.store, work.keys, work.point, options_.stop));
+  RestoredImages images(
+      *restore, [&] { return CephCluster::connect(ceph_config(work.config->ceph)); },
+      [&] {
+        return show_progress(object, work.point.point.record.size_bytes,
+                             [&] { return restore->progress().position_bytes.load(); });
+      });
+  options.images = &images;
+  ClaimRestore run(client_, std::move(options));
+  TM_DO(run.check());
+  TM_TRY(const ClaimRestored done, run.run());
+  log::info("restored {}: volume {}, image {}", work.target.name.text(), done.volume,
+            done.image.text());
+  return Restored{"bound to volume " + done.volume, {{"volumeName", done.volume}}};
+}
+
+Result<RestoreController::Restored> RestoreController::restore_bucket(const Work& work,
+                                                                      json& object) {
+  TM_TRY(auto options, restore_options_of(work.point, work.keys, work.target));
+  options.stop = options_.stop;
+  TM_TRY(const auto point, BucketPoint::open(*work.access.store, work.keys, work.point));
+  BucketFill fill(*point, options.manifests, work.config->s3, clock_, options_.stop);
+  BucketWork steps = fill.work();
+  steps.fill = [&, inner = steps.fill](const BucketLogin& login, const std::string& user) {
+    const auto shown = show_progress(object, work.point.point.record.size_bytes,
+                                     [&] { return fill.progress().done_bytes; });
+    return inner(login, user);
+  };
+  BucketClaimRestore run(client_, std::move(options), std::move(steps));
+  TM_DO(run.check());
+  TM_TRY(const BucketClaimRestored done, run.run());
+  log::info("restored {}: bucket {}", work.target.name.text(), done.bucket);
+  std::string message = "bound to bucket " + done.bucket +
+                        (done.old_keys ? ", with the keys that it had" : ", with new keys");
+  if (!done.put_aside.empty()) message += "; bucket " + done.put_aside + " is kept";
+  const auto problems = fill.problems();
+  for (const RestoreProblem& problem : problems)
+    log::warn("not restored: {} of {}: {}", problem.what, work.target.name.text(), problem.message);
+  if (!problems.empty())
+    message += fmt::format("; {} settings were not restored, the first: {}: {}", problems.size(),
+                           problems.front().what, problems.front().message);
+  return Restored{std::move(message), {{"bucketName", done.bucket}}};
+}
+
+Result<RestoreController::Restored> RestoreController::carry_out(const RestoreOrder& order,
+                                                                 json& object) {
   const auto config = options_.config();
   StoreAccess opened;
   const StoreAccess* access = options_.own_store;
@@ -189,41 +258,25 @@ Result<ClaimRestored> RestoreController::carry_out(const RestoreOrder& order, js
   RestoreOrder settled = order;
   const std::string chosen = json_text(object, {"status", "pointID"});
   if (!chosen.empty()) settled.point = chosen;
-  TM_TRY(const PointRow point, choose_point(settled, *access));
-  const PointRecord& record = point.point.record;
+  TM_TRY(PointRow point, choose_point(settled, *access));
+  const PointRecord record = point.point.record;
   const auto label = record.labels.find(std::string(kClaimLabel));
   if (label == record.labels.end())
     return Error(ErrorCode::refused, "point " + record.id.hex() + " was not taken of a claim")
-        .with_hint("restore it with 'tidemark restore --to-pvc'");
+        .with_hint("restore it with 'tidemark restore --to-pvc' or '--to-obc'");
   TM_TRY(const ClaimName claim, parse_claim_name(label->second));
   TM_DO(check_point_of_order(order, claim, options_.own_ns));
+  const bool of_bucket = record.kind == PointKind::bucket;
+  TM_TRY(ClaimTarget target,
+         target_of_order(order, of_bucket ? ClaimName::Kind::bucket : ClaimName::Kind::volume));
   TM_DO(say(object, "Running", "False", "Restoring",
             "point " + record.id.hex() + " of " + claim.text(),
             {{"pointID", record.id.hex()},
              {"startTime", json_text(object, {"status", "startTime"}).empty()
                                ? kube_time(clock_.now())
                                : json_text(object, {"status", "startTime"})}}));
-  TM_TRY(auto options, claim_restore_of(point, *keys, *config->kubernetes, order.target));
-  options.stop = options_.stop;
-  TM_TRY(const auto restore, VolumeRestore::open(*access->store, *keys, point, options_.stop));
-  const auto show = [&]() -> std::shared_ptr<void> {
-    return std::make_shared<std::jthread>([&](const std::stop_token& over) {
-      while (sleep_for(over, kProgressEvery)) {
-        const std::uint64_t done = restore->progress().position_bytes;
-        json progress = {{"bytesDone", done},
-                         {"bytesTotal", record.size_bytes},
-                         {"percent", record.size_bytes == 0 ? 0 : 100 * done / record.size_bytes}};
-        json copy = object;
-        ignore_error(patch_status(copy, {{"progress", std::move(progress)}}), "it comes again");
-      }
-    });
-  };
-  RestoredImages images(
-      *restore, [&] { return CephCluster::connect(ceph_config(config->ceph)); }, show);
-  options.images = &images;
-  ClaimRestore run(client_, std::move(options));
-  TM_DO(run.check());
-  return run.run();
+  const Work work{config, *access, *keys, std::move(point), std::move(target)};
+  return of_bucket ? restore_bucket(work, object) : restore_volume(work, object);
 }
 
 RestoreController::Done RestoreController::reconcile(const kube::ObjectRef& ref) {
@@ -234,17 +287,16 @@ RestoreController::Done RestoreController::reconcile(const kube::ObjectRef& ref)
   if (object->at("metadata").contains("deletionTimestamp")) return Done::ended;
   const std::string text = kube::to_string(ref);
   const auto order = parse_restore_order(*object, options_.own_ns);
-  const auto done =
-      order ? carry_out(*order, *object) : Result<ClaimRestored>(Error(order.error()));
+  auto done = order ? carry_out(*order, *object) : Result<Restored>(Error(order.error()));
   if (options_.stop.stop_requested() && !done) return Done::again;
   Status told;
   Done next = Done::ended;
   if (done) {
-    log::info("restore {}: volume {}, image {}", text, done->volume, done->image.text());
-    told = say(*object, "Succeeded", "True", "Restored", "bound to volume " + done->volume,
-               {{"volumeName", done->volume},
-                {"progress", {{"percent", 100}}},
-                {"completionTime", kube_time(clock_.now())}});
+    log::info("restore {}: {}", text, done->message);
+    json status = std::move(done->status);
+    status["progress"] = {{"percent", 100}};
+    status["completionTime"] = kube_time(clock_.now());
+    told = say(*object, "Succeeded", "True", "Restored", done->message, std::move(status));
   } else if (can_be_tried_again(done.error())) {
     log::warn("restore {}: {}", text, done.error().describe());
     told = say(*object, phase.empty() ? "Pending" : phase, "False", reason_of(done.error()),

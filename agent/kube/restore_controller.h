@@ -53,7 +53,26 @@ class RestoreController : private kube::WatchHandler {
   void on_trouble(const kube::ApiError& error) override;
   void watch_all();
   Done reconcile(const kube::ObjectRef& ref);
-  Result<ClaimRestored> carry_out(const RestoreOrder& order, Json& object);
+  // What came of it, as the status has it.
+  struct Restored {
+    std::string message;
+    Json status;
+  };
+  // A point that was chosen, and all that is needed to restore it.
+  struct Work {
+    std::shared_ptr<const Config> config;
+    const StoreAccess& access;
+    const StoreKeys& keys;
+    PointRow point;
+    ClaimTarget target;
+  };
+  Result<Restored> carry_out(const RestoreOrder& order, Json& object);
+  Result<Restored> restore_volume(const Work& work, Json& object);
+  Result<Restored> restore_bucket(const Work& work, Json& object);
+  // Tells how far a restore is in the status of the object, until what it returns goes. `object`
+  // and what `done_bytes` looks at must outlive that.
+  std::shared_ptr<void> show_progress(const Json& object, std::uint64_t total_bytes,
+                                      std::function<std::uint64_t()> done_bytes);
   Result<PointRow> choose_point(const RestoreOrder& order, const StoreAccess& access);
   Status patch_status(Json& object, Json status);
   Status say(Json& object, const std::string& phase, const std::string& ready,

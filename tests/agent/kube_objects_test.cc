@@ -160,6 +160,31 @@ TEST(RestoreOrderTest, WhoMakesTheVolumeIsSaid) {
   EXPECT_TRUE(same.adopt);
 }
 
+TEST(RestoreOrderTest, TheKindOfTheClaimIsThatOfThePointUnlessItIsSaid) {
+  constexpr auto kBucket = ClaimName::Kind::bucket, kVolume = ClaimName::Kind::volume;
+  const auto order_of = [](const json& spec) {
+    return must(parse_restore_order(restore_object(spec), "tidemark"));
+  };
+  const json claim = {{"kind", "ObjectBucketClaim"}, {"name", "photos"}};
+  const RestoreOrder by_claim =
+      order_of({{"claim", claim}, {"target", {{"name", "x"}, {"bucketName", "mine"}}}});
+  EXPECT_EQ(by_claim.claim->text(), "k8s/shop/obc/photos");
+  EXPECT_EQ(by_claim.target.name.text(), "k8s/shop/obc/x");
+  EXPECT_EQ(must(target_of_order(by_claim, kBucket)).bucket, "mine");
+  const RestoreOrder by_point = order_of({{"point", "5f3a"}, {"target", {{"name", "x"}}}});
+  EXPECT_EQ(must(target_of_order(by_point, kBucket)).name.text(), "k8s/shop/obc/x");
+  EXPECT_EQ(must(target_of_order(by_point, kVolume)).name.text(), "k8s/shop/pvc/x");
+  for (const auto& [target, kind] :
+       {std::pair(json{{"kind", "ObjectBucketClaim"}}, kVolume),
+        std::pair(json{{"kind", "PersistentVolumeClaim"}}, kBucket),
+        std::pair(json{{"size", "1Gi"}}, kBucket), std::pair(json{{"static", true}}, kBucket),
+        std::pair(json{{"bucketName", "b"}}, kVolume)}) {
+    json spec = {{"point", "5f3a"}, {"target", target}};
+    spec["target"]["name"] = "x";
+    EXPECT_EQ(code_of(target_of_order(order_of(spec), kind)), ErrorCode::invalid_argument) << spec;
+  }
+}
+
 TEST(RestoreOrderTest, NonsenseIsRefused) {
   for (const json& spec :
        {json::object(), json{{"target", {{"name", "x"}}}}, json{{"point", "5f3a"}},

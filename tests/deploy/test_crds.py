@@ -227,6 +227,9 @@ class Samples(unittest.TestCase):
         self.assertTrue(self.changed("Drill", method="magic"))
         self.assertTrue(self.changed("Drill", assets=["rbd/rbd/no-site"]))
         self.assertTrue(self.changed("Restore", target__size="large"))
+        self.assertTrue(self.changed("Restore", target__kind="Bucket"))
+        self.assertTrue(self.changed("Restore", target__bucketName="Photos"))
+        self.assertEqual(self.changed("Restore", target__kind="ObjectBucketClaim", target__bucketName="photos"), [])
 
 
 class Immutability(unittest.TestCase):
