@@ -238,7 +238,15 @@ class Privileges(unittest.TestCase):
         self.assertEqual(granted(have["tidemark-agent-restore"]),
                          {("", "persistentvolumeclaims", "create"), ("", "persistentvolumeclaims", "delete"),
                           ("", "persistentvolumes", "create"), ("", "persistentvolumes", "patch"),
-                          ("", "nodes", "list"), ("events.k8s.io", "events", "list")})
+                          ("", "nodes", "list"), ("events.k8s.io", "events", "list"),
+                          *(("objectbucket.io", "objectbuckets", verb) for verb in ("create", "patch", "delete")),
+                          ("objectbucket.io", "objectbuckets/status", "patch")})
+        self.assertEqual(granted(have["tidemark-agent-restore-buckets"]),
+                         {*(("objectbucket.io", "objectbucketclaims", verb) for verb in ("create", "patch", "delete")),
+                          ("objectbucket.io", "objectbucketclaims/status", "patch"),
+                          ("objectbucket.io", "objectbucketclaims/finalizers", "update"),
+                          *(("", resource, verb) for resource in ("configmaps", "secrets")
+                            for verb in ("get", "create", "patch"))})
         for name in ("source", "store", "pair/osaka"):
             have = roles(kustomize.render(KUBERNETES / "overlays" / name))
             self.assertEqual(set(have), {"tidemark-agent", "tidemark-view", "tidemark-edit"})
