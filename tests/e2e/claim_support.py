@@ -1,6 +1,8 @@
 """What the end-to-end tests of claims share: an API server for each site, in front of its real cluster."""
 
+import base64
 import os
+import subprocess
 import sys
 
 import yaml
@@ -13,8 +15,9 @@ from harness import Harness  # noqa: E402
 
 CORE, STORAGE = "/api/v1", "/apis/storage.k8s.io/v1"
 TIDEMARK = "/apis/tidemark.dev/v1alpha1"
+BUCKETS = "/apis/objectbucket.io/v1alpha1"
 CRDS = os.path.join(ROOT, "deploy/kubernetes/crds")
-CLASS = "rook-ceph-block"
+CLASS, BUCKET_CLASS = "rook-ceph-block", "rook-ceph-bucket"
 
 
 def storage_class(name=CLASS, **more):
@@ -22,6 +25,20 @@ def storage_class(name=CLASS, **more):
             "provisioner": "rook-ceph.rbd.csi.ceph.com", "reclaimPolicy": "Delete", "allowVolumeExpansion": True,
             "volumeBindingMode": "Immediate",
             "parameters": {"clusterID": "rook-ceph", "pool": "rbd", "imageFeatures": "layering"}, **more}
+
+
+def bucket_class(name=BUCKET_CLASS, **more):
+    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": "rook-ceph.ceph.rook.io/bucket", "reclaimPolicy": "Delete",
+            "parameters": {"objectStoreName": "store", "objectStoreNamespace": "rook-ceph"}, **more}
+
+
+def bucket_claim(name, annotations=None, storage_class_name=BUCKET_CLASS, **spec):
+    if "bucketName" not in spec:
+        spec["generateBucketName"] = name
+    return {"apiVersion": "objectbucket.io/v1alpha1", "kind": "ObjectBucketClaim",
+            "metadata": {"name": name, "annotations": annotations or {}},
+            "spec": {"storageClassName": storage_class_name, **spec}}
 
 
 def claim(name, size="16Mi", storage_class_name=CLASS, labels=None, annotations=None, **spec):
@@ -44,10 +61,13 @@ def pod(name, claim_name, folder=None, annotations=None):
 class KubeCluster:
     """One cluster: an API server whose provisioner makes real images."""
 
-    def __init__(self, case, conf, namespaces=("shop", "tidemark")):
+    def __init__(self, case, conf, namespaces=("shop", "tidemark"), gateway=None):
         self.case = case
-        self.api = Harness("--ceph-conf", conf, "--manifest", os.path.join(ROOT, "tests/kube/buckets.yaml"))
+        self.api = Harness("--ceph-conf", conf, "--manifest", os.path.join(ROOT, "tests/kube/buckets.yaml"),
+                           *(("--rgw-endpoint", gateway) if gateway else ()))
         self.api.make(f"{STORAGE}/storageclasses", storage_class())
+        if gateway:
+            self.api.make(f"{STORAGE}/storageclasses", bucket_class())
         for name in namespaces:
             self.api.namespace(name)
         self.kubeconfig = self.api.path("kubeconfig")
@@ -58,6 +78,24 @@ class KubeCluster:
 
     def close(self):
         self.api.close()
+
+    def as_agent(self, *components):
+        """From now on the product is the agent's service account, with the rights that deploy/ gives it."""
+        rbac, name = "/apis/rbac.authorization.k8s.io/v1", "system:serviceaccount:tidemark:tidemark-agent"
+        deploy = os.path.join(ROOT, "deploy/kubernetes")
+        for path in ("base", *(f"components/{one}" for one in components)):
+            with open(os.path.join(deploy, path, "rbac.yaml"), encoding="utf-8") as file:
+                for obj in yaml.safe_load_all(file):
+                    plural = obj["kind"].lower() + "s"
+                    space = "" if obj["kind"].startswith("Cluster") else "/namespaces/tidemark"
+                    self.api.make(f"{rbac}{space}/{plural}", obj)
+        self.api.test("tokens", {"add": {"token": "of-the-agent", "user": name, "groups": [
+            "system:serviceaccounts", "system:serviceaccounts:tidemark", "system:authenticated"]}})
+        with open(self.kubeconfig, encoding="utf-8") as file:
+            config = yaml.safe_load(file)
+        config["users"][0]["user"] = {"token": "of-the-agent"}
+        with open(self.kubeconfig, "w", encoding="utf-8") as file:
+            yaml.safe_dump(config, file)
 
     def install_crds(self):
         for name in sorted(os.listdir(CRDS)):
@@ -101,3 +139,79 @@ class KubeCluster:
 
     def claim_names(self, ns="shop"):
         return sorted(one["metadata"]["name"] for one in self.get(self.claims_path(ns=ns))["items"])
+
+    # Bucket claims
+
+    @staticmethod
+    def buckets_path(name="", ns="shop"):
+        return f"{BUCKETS}/namespaces/{ns}/objectbucketclaims" + (f"/{name}" if name else "")
+
+    def make_bucket_claim(self, obj, ns="shop"):
+        self.api.make(self.buckets_path(ns=ns), obj)
+        name = obj["metadata"]["name"]
+
+        def look():
+            found = self.get(self.buckets_path(name, ns))
+            return found if found and (found.get("status") or {}).get("phase") == "Bound" else None
+        return self.case.wait_for(f"bucket claim {name} to be bound", look)
+
+    def remove_bucket_claim(self, name, ns="shop"):
+        self.api.admin.delete(self.buckets_path(name, ns))
+        self.case.wait_for(f"bucket claim {name} to go", lambda: not self.get(self.buckets_path(name, ns)))
+
+    def bucket_claim_names(self, ns="shop"):
+        return sorted(one["metadata"]["name"] for one in self.get(self.buckets_path(ns=ns))["items"])
+
+    def object_bucket(self, name, ns="shop"):
+        return self.get(f"{BUCKETS}/objectbuckets/obc-{ns}-{name}")
+
+    def connection(self, name, ns="shop"):
+        """(ConfigMap, Secret); None for one that is not there."""
+        return [self.get(f"{CORE}/namespaces/{ns}/{kind}/{name}") for kind in ("configmaps", "secrets")]
+
+    def login(self, name, ns="shop"):
+        """(bucket, keys) as an application finds them, in the form of Cluster.create_s3_user()."""
+        config, secret = self.connection(name, ns)
+        keys = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        data = config["data"]
+        return data["BUCKET_NAME"], {"endpoint": f"http://{data['BUCKET_HOST']}:{data['BUCKET_PORT']}",
+                                     "access_key": keys["AWS_ACCESS_KEY_ID"],
+                                     "secret_key": keys["AWS_SECRET_ACCESS_KEY"]}
+
+    # Writes of the product
+
+    def writes(self):
+        """How many the server has seen so far."""
+        seen = self.api.test("requests", method="GET")["requests"]
+        return sum(one["count"] for one in seen if one["verb"] not in ("get", "list", "watch"))
+
+    def run_watched(self, command, before_write):
+        """Runs it; `before_write(number, process)` is called when the server gets a write of its (from 0). True
+        from it: the process was killed."""
+        objects, process, count = self.api.server.api, None, [0]
+        handle = objects.handle
+
+        def watch(connection, request):
+            if request.method in ("POST", "PUT", "PATCH", "DELETE") and "tidemark" in request.header("User-Agent"):
+                count[0] += 1
+                if before_write(count[0] - 1, process):
+                    raise ConnectionResetError
+            return handle(connection, request)
+        objects.handle = watch
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            process.wait(timeout=300)
+        finally:
+            objects.handle = handle
+        return process
+
+    def killed_at(self, command, number):
+        """Runs it, and kills it when the server gets its write of that number (from 0)."""
+        def kill(seen, process):
+            if seen != number:
+                return False
+            process.kill()
+            process.wait()
+            return True
+        return self.run_watched(command, kill)

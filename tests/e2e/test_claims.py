@@ -255,19 +255,14 @@ class Claims(ClaimCase):
         self.back_up()
         command = self.osaka.command("--json", "--quiet", "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders")
         there = self.kube["b"]
-
-        def writes():
-            """How many the server has seen so far."""
-            seen = there.api.test("requests", method="GET")["requests"]
-            return sum(one["count"] for one in seen if one["verb"] not in ("get", "list", "watch"))
-        before = writes()
+        before = there.writes()
         self.restore()
-        total = writes() - before
+        total = there.writes() - before
         self.assertGreaterEqual(total, 6)
         for number in sorted(self.random.sample(range(total), min(rounds(4), total))):
             with self.subTest(f"killed before write {number} of {total}"):
                 there.remove_claim("orders")
-                process = self.killed_at(command, number)
+                process = there.killed_at(command, number)
                 self.assertEqual(process.returncode, -signal.SIGKILL)
                 # What a killed client held is Ceph's to end.
                 self.wait_for("the restore", lambda: self.osaka.run(
@@ -275,27 +270,6 @@ class Claims(ClaimCase):
                 self.assert_same(self.restored_content(), state, "what came back")
                 self.assertEqual(there.claim_names(), ["orders"])
                 self.assertEqual(there.volume("orders")["spec"]["persistentVolumeReclaimPolicy"], "Delete")
-
-    def killed_at(self, command, number):
-        """Runs it, and kills it when the server gets its write of that number (from 0)."""
-        objects, process, count = self.kube["b"].api.server.api, None, [0]
-        handle = objects.handle
-
-        def watch(connection, request):
-            if request.method in ("POST", "PUT", "PATCH", "DELETE") and "tidemark" in request.header("User-Agent"):
-                count[0] += 1
-                if count[0] == number + 1:
-                    process.kill()
-                    process.wait()
-                    raise ConnectionResetError
-            return handle(connection, request)
-        objects.handle = watch
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            process.wait(timeout=120)
-        finally:
-            objects.handle = handle
-        return process
 
     def test_an_application_is_one_set_and_its_points_carry_what_it_is_made_of(self):
         here = self.kube["a"]
