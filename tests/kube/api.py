@@ -8,7 +8,9 @@ import errors
 import execution
 import faults
 import health
+import openapi
 import reviews
+import tables
 import typed
 from errors import ApiError
 from faults import before as fault_before
@@ -22,6 +24,7 @@ METHODS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATC
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 STORE_TIMEOUT_SECONDS = 34.0
 PARTIAL = re.compile(r"as=PartialObjectMetadata(List)?\b")
+TABLE = re.compile(r"as=Table\b.*v=v1\b")
 
 
 class Target:
@@ -178,6 +181,10 @@ class Api:
             found = registry.group_list()
         elif parts == ["api", "v1"]:
             found = registry.resource_list("", "v1")
+        elif parts == ["openapi", "v3"]:
+            found = openapi.index(registry)
+        elif parts[:2] == ["openapi", "v3"]:
+            found = openapi.document(registry, "/".join(parts[2:]))
         elif len(parts) == 2 and parts[0] == "apis" and parts[1] in registry.groups():
             found = {"kind": "APIGroup", "apiVersion": "v1", **registry.group(parts[1])}
         elif len(parts) == 3 and parts[0] == "apis":
@@ -205,15 +212,17 @@ class Api:
         return res
 
     @staticmethod
-    def _check_accept(request):
-        """Whether only the metadata is asked for. Raises 406."""
+    def _check_accept(request, res):
+        """In which form it is asked for: "metadata", "table" or "". Raises 406."""
         offers = [part.strip() for part in request.header("Accept", "*/*").split(",")]
         for offer in offers:
             media = offer.split(";")[0].strip()
             if PARTIAL.search(offer) and media == "application/json":
-                return True
+                return "metadata"
+            if TABLE.search(offer) and media == "application/json" and res.custom:
+                return "table"
             if media in ("application/json", "application/*", "*/*") and "as=" not in offer:
-                return False
+                return ""
         raise errors.not_acceptable()
 
     def _store_wait(self, request, verb):
@@ -229,7 +238,8 @@ class Api:
         if target.subresource == "exec":
             execution.run(self.server, connection, request, target)
             return
-        only_metadata = self._check_accept(request)
+        form = self._check_accept(request, res)
+        only_metadata = form == "metadata"
         if verb == "watch":
             if target.name:
                 request.query["fieldSelector"] = f"metadata.name={target.name}"
@@ -242,21 +252,23 @@ class Api:
                 res.namespaced and not target.namespace and not plain_get):
             raise errors.method_not_allowed()
         late = self._store_wait(request, verb)
-        code, body, warnings = self._verbs(request, user, res, target, verb, only_metadata)
+        code, body, warnings = self._verbs(request, user, res, target, verb, form)
         if late:
             raise errors.timed_out()
         faults.after(fault, connection)
         headers = {"Warning": [f"299 - {json.dumps(w)}" for w in warnings]} if warnings else {}
         connection.json(code, request, body, headers)
 
-    def _verbs(self, request, user, res, target, verb, only_metadata):
+    def _verbs(self, request, user, res, target, verb, form):
         """(code, body, warnings)."""
         objects, query = self.server.objects, request.query
         door = target.subresource if target.subresource in ("status", "finalize") else ""
         call = Call(request.manager, query, door, user)
         if verb == "list":
             found, meta = self.lister.list(res, target.namespace, query)
-            return 200, as_list(found, meta, res, only_metadata), []
+            if form == "table":
+                return 200, tables.of_objects(found, meta, res), []
+            return 200, as_list(found, meta, res, form == "metadata"), []
         if verb == "deletecollection":
             return 200, self._delete_collection(request, res, target, call), []
         created = verb == "create"
@@ -281,7 +293,12 @@ class Api:
         else:
             return 200, self._delete(request, res, target, call), []
         shown = typed.shown(obj, res)
-        return 201 if created else 200, partial(shown) if only_metadata else shown, call.warnings
+        if form == "table":
+            version = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+            shown = tables.of_objects([shown], version, res)
+        elif form == "metadata":
+            shown = partial(shown)
+        return 201 if created else 200, shown, call.warnings
 
     # Deleting
 

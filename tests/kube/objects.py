@@ -11,6 +11,7 @@ import builtin
 import fields
 import patch as patches
 import schema
+import strategic
 import typed
 from errors import ApiError, Fault, already_exists, bad_request, conflict, forbidden, invalid, \
     not_found, unsupported_media
@@ -197,7 +198,8 @@ class Objects:
             elif not isinstance(change, dict):
                 raise bad_request("error decoding patch: it is no object")
             else:
-                new = patches.merge(old, change)
+                merge = strategic.merge if media == STRATEGIC_PATCH else patches.merge
+                new = merge(old, change)
             new = self.read(new, res, call)
             uid = new["metadata"].get("uid")
             if uid != old["metadata"]["uid"]:

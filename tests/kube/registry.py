@@ -30,6 +30,7 @@ class Resource:
         self.virtual = more.get("virtual", False)  # nothing is stored: reviews
         self.custom = more.get("custom", False)
         self.schema = more.get("schema")  # of a custom resource
+        self.columns = more.get("columns", [])  # of a custom resource, for tables
         self.preserve = more.get("preserve", True)
         self.cached = more.get("cached", True)  # watched from a cache, as all but events are
         self.storage = more.get("storage", (group, plural))
@@ -125,6 +126,7 @@ def built_in():
                  short_names=["deploy"], categories=["all"]),
         Resource("apps", "v1", "statefulsets", "StatefulSet", status=True, generation=True,
                  short_names=["sts"], categories=["all"]),
+        Resource("batch", "v1", "jobs", "Job", status=True, generation=True, categories=["all"]),
         Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", generation=True,
                  short_names=["netpol"]),
         Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", status=True,
@@ -150,6 +152,7 @@ def of_crd(crd):
             verbs=CUSTOM_VERBS, status="status" in version.get("subresources", {}), generation=True,
             unconditional=False, custom=True,
             schema=version.get("schema", {}).get("openAPIV3Schema", {}),
+            columns=version.get("additionalPrinterColumns", []),
             selectable=[f["jsonPath"].lstrip(".") for f in version.get("selectableFields", [])]))
     return found
 

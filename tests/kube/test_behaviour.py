@@ -11,6 +11,8 @@ import unittest
 
 import cel
 import patch
+import strategic
+import tables
 import yaml
 from client import Client
 from errors import ApiError
@@ -376,6 +378,68 @@ class ProgramTest(unittest.TestCase):
                 process.terminate()
                 self.assertEqual(process.wait(10), 0)
                 process.stdout.close()
+
+
+class ForKubectl(unittest.TestCase):
+    TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
+
+    def setUp(self):
+        self.api = Harness()
+        self.addCleanup(self.api.close)
+        self.api.namespace("shop")
+
+    def test_custom_resources_are_tables_of_the_columns_of_their_crd(self):
+        kind = crd()
+        kind["spec"]["versions"][0]["additionalPrinterColumns"] = [
+            {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
+            {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "priority": 1}]
+        self.api.crd(kind)
+        self.api.make(THINGS, {"apiVersion": "test.example/v1", "kind": "Thing", "metadata": {"name": "one"},
+                               "spec": {"size": 3}})
+        self.api.admin.patch(f"{THINGS}/one/status", {"status": {"conditions": [
+            {"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]}})
+        table = self.api.admin.get(THINGS, headers=self.TABLE).json
+        self.assertEqual((table["kind"], table["apiVersion"]), ("Table", "meta.k8s.io/v1"))
+        self.assertEqual([(c["name"], c["priority"]) for c in table["columnDefinitions"]],
+                         [("Name", 0), ("Size", 0), ("Ready", 0), ("Age", 1)])
+        (row,) = table["rows"]
+        self.assertEqual(row["cells"][:3], ["one", 3, "True"])
+        self.assertEqual((row["object"]["kind"], row["object"]["metadata"]["name"]), ("PartialObjectMetadata", "one"))
+        self.assertEqual(len(self.api.admin.get(f"{THINGS}/one", headers=self.TABLE).json["rows"]), 1)
+        # Who asks for a table of something that has none gets the next form that was offered.
+        self.assertEqual(self.api.admin.get(MAPS, headers=self.TABLE).json["kind"], "ConfigMapList")
+
+    def test_openapi_has_the_schema_of_a_crd_and_says_who_validates(self):
+        before = self.api.admin.get("/openapi/v3").json["paths"]
+        self.assertNotIn("apis/test.example/v1", before)
+        self.api.crd(crd())
+        address = self.api.admin.get("/openapi/v3").json["paths"]["apis/test.example/v1"]["serverRelativeURL"]
+        found = self.api.admin.get(address).json
+        schema = found["components"]["schemas"]["example.test.v1.Thing"]
+        self.assertEqual(schema["properties"]["spec"]["properties"]["size"]["maximum"], 10)
+        change = found["paths"]["/apis/test.example/v1/namespaces/{namespace}/things/{name}"]["patch"]
+        self.assertIn("fieldValidation", [one["name"] for one in change["parameters"]])
+        self.assertEqual(self.api.admin.get("/openapi/v3/apis/none/v1").code, 404)
+
+    def test_durations_are_as_kubectl_writes_them(self):
+        for seconds, text in [(-5, "<invalid>"), (0, "0s"), (119, "119s"), (120, "2m"), (150, "2m30s"), (600, "10m"),
+                              (3 * 3600, "3h"), (3 * 3600 + 60, "3h1m"), (47 * 3600, "47h"), (49 * 3600, "2d1h"),
+                              (9 * 86400, "9d"), (800 * 86400, "2y70d"), (9 * 365 * 86400, "9y")]:
+            self.assertEqual(tables.human(seconds), text)
+
+    def test_a_strategic_patch_merges_lists_by_their_keys(self):
+        old = {"containers": [{"name": "a", "image": "1", "env": [{"name": "x", "value": "1"}]}, {"name": "b"}],
+               "args": ["1", "2"], "selector": {"one": "1"}, "finalizers": ["f"]}
+        new = strategic.merge(old, {
+            "$setElementOrder/containers": [{"name": "c"}, {"name": "a"}], "args": ["3"], "finalizers": ["g"],
+            "containers": [{"name": "c"}, {"name": "a", "env": [{"name": "y", "value": "2"}]},
+                           {"name": "b", "$patch": "delete"}],
+            "selector": {"$patch": "replace", "two": "2"}})
+        self.assertEqual(new, {"args": ["3"], "selector": {"two": "2"}, "finalizers": ["f", "g"], "containers": [
+            {"name": "c"}, {"name": "a", "image": "1",
+                            "env": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}]})
+        self.assertEqual(strategic.merge(new, {"$deleteFromPrimitiveList/finalizers": ["f"]})["finalizers"], ["g"])
 
 
 if __name__ == "__main__":
