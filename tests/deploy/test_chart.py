@@ -7,9 +7,7 @@ skipped (scripts/install-deploy-tools brings it).
 
 import copy
 import json
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import unittest
@@ -17,12 +15,12 @@ import unittest
 import jsonschema
 
 import kustomize
+import tools
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/tidemark"
 OVERLAYS = ROOT / "deploy/kubernetes/overlays"
-BUILT = pathlib.Path(os.environ.get("TM_BUILD", ROOT / "build")) / "tools/helm"
-HELM = os.environ.get("TM_HELM") or (str(BUILT) if BUILT.exists() else shutil.which("helm"))
+HELM = tools.find("helm")
 SKIPPED = 77
 PAIRS = {"source": "source", "store": "store", "pair-tokyo": "pair/tokyo", "pair-osaka": "pair/osaka"}
 # What Helm adds for itself, and what it cannot have: its own namespace.
