@@ -3,17 +3,20 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <future>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/queue.h"
 
 extern char** environ;  // NOLINT: POSIX's own
 
@@ -41,33 +44,96 @@ std::vector<std::string> merged(const std::map<std::string, std::string>& enviro
   return out;
 }
 
+// In the child, between fork and exec: calls only what a signal handler may call. What it returns
+// is why it could not.
+int become(char* const* arguments, char* const* environment, int output, pid_t parent) {
+  ::setpgid(0, 0);
+  // Whoever kills us alone would leave it behind. It may have happened already.
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) return ESRCH;
+  const int nothing = ::open("/dev/null", O_RDONLY);
+  if (nothing < 0 || ::dup2(nothing, STDIN_FILENO) < 0 || ::dup2(output, STDOUT_FILENO) < 0 ||
+      ::dup2(output, STDERR_FILENO) < 0)
+    return errno;
+  if (nothing > STDERR_FILENO) ::close(nothing);
+  // Our threads have signals blocked, and SIGPIPE is ignored: neither is the program's business.
+  struct sigaction usual = {};
+  usual.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &usual, nullptr);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execve(arguments[0], arguments, environment);
+  return errno;
+}
+
+// In the thread that starts programs.
+Result<pid_t> fork_and_exec(std::vector<std::string> arguments,
+                            std::vector<std::string> environment, int output) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error(errno, "pipe");
+  const Fd told(ends[0]);
+  Fd telling(ends[1]);
+  const std::vector<char*> words = pointers(arguments), variables = pointers(environment);
+  const pid_t parent = ::getpid();
+  // No handler of ours may run in the child.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, &before);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const int failed = become(words.data(), variables.data(), output, parent);
+    ::_exit(::write(telling.get(), &failed, sizeof failed) < 0 ? 126 : 127);
+  }
+  const int forked = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return errno_error(forked, "fork");
+  // In both: whoever comes first, a signal to the group reaches it.
+  ::setpgid(pid, pid);
+  telling.reset();
+  int failed = 0;
+  ssize_t size = 0;
+  do {
+    size = ::read(told.get(), &failed, sizeof failed);
+  } while (size < 0 && errno == EINTR);
+  if (size == 0) return pid;  // closed by exec
+  ::waitpid(pid, nullptr, 0);
+  return Error(ErrorCode::invalid_argument,
+               "cannot run " + arguments[0] + ": " + errno_error(failed, "start").message());
+}
+
+// The thread that starts all programs. The kernel takes a thread's end for its process's when it
+// comes to PR_SET_PDEATHSIG, so that this one lives as long as the process.
+class Starter {
+ public:
+  static Starter& instance() {
+    static Starter starter;
+    return starter;
+  }
+  ~Starter() { asked_.close(); }
+
+  Result<pid_t> start(std::vector<std::string> arguments, std::vector<std::string> environment,
+                      int output) {
+    Order order([&] { return fork_and_exec(arguments, environment, output); });
+    auto done = order.get_future();
+    if (!asked_.push(std::move(order))) return Error(ErrorCode::cancelled, "the process ends");
+    return done.get();
+  }
+
+ private:
+  using Order = std::packaged_task<Result<pid_t>()>;
+
+  Starter() = default;
+
+  BoundedQueue<Order> asked_{16};
+  std::jthread thread_{[this] {
+    while (auto order = asked_.pop()) (*order)();
+  }};
+};
+
 Result<pid_t> spawn(std::vector<std::string> arguments, std::vector<std::string> environment,
                     int output) {
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&files);
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&files, output, STDERR_FILENO);
-  // Our threads have signals blocked, and SIGPIPE is ignored: neither is the program's business.
-  sigset_t none, all;
-  ::sigemptyset(&none);
-  ::sigfillset(&all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setpgroup(&attributes, 0);
-  ::posix_spawnattr_setflags(
-      &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, arguments[0].c_str(), &files, &attributes,
-                                   pointers(arguments).data(), pointers(environment).data());
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&files);
-  if (failed != 0)
-    return Error(ErrorCode::invalid_argument,
-                 "cannot run " + arguments[0] + ": " + errno_error(failed, "start").message());
-  return pid;
+  return Starter::instance().start(std::move(arguments), std::move(environment), output);
 }
 
 // What there is to read now; true while there may be more to come.

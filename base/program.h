@@ -1,4 +1,5 @@
-// Other programs, run to their end.
+// Other programs, run to their end. Each is asked to end (SIGTERM) by the kernel when this process
+// ends in whichever way, SIGKILL included; what it has started itself is not.
 #pragma once
 
 #include <chrono>

@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <thread>
 
 #include "base/clock.h"
@@ -109,6 +113,45 @@ TEST(RunningProgramTest, ItRunsBesideUsUntilItIsDestroyed) {
     EXPECT_TRUE(program->running());
   }
   EXPECT_LT(Clock::system().uptime() - begin, seconds(10));
+}
+
+bool is_there(int pid) { return ::kill(pid, 0) == 0; }
+
+int number_in(const std::string& path) {
+  std::ifstream file(path);
+  int number = 0;
+  file >> number;
+  return number;
+}
+
+TEST(RunningProgramTest, TheThreadThatStartedItMayEndBeforeIt) {
+  Result<RunningProgram> program = Error(ErrorCode::internal, "not started");
+  std::thread([&] { program = RunningProgram::start({"/bin/sleep", "1000"}, {}); }).join();
+  ASSERT_TRUE(program.has_value());
+  EXPECT_FALSE(program->wait(milliseconds(300)));
+}
+
+TEST(RunningProgramDeathTest, AKillOfOursLeavesNoneBehind) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  // The process that dies runs this test from its beginning.
+  ::setenv("TM_NOTE", (::testing::TempDir() + "program-" + std::to_string(::getpid())).c_str(), 0);
+  const std::string note = ::getenv("TM_NOTE");
+  EXPECT_EXIT(
+      {
+        auto program = RunningProgram::start(
+            {"/bin/sh", "-c",
+             "echo $$ > " + note + ".new; mv " + note + ".new " + note + "; exec sleep 1000"},
+            {});
+        while (number_in(note) == 0) std::this_thread::sleep_for(milliseconds(5));
+        ::kill(::getpid(), SIGKILL);
+      },
+      ::testing::KilledBySignal(SIGKILL), "");
+  const int pid = number_in(note);
+  ASSERT_GT(pid, 0);
+  std::remove(note.c_str());
+  for (int look = 0; look < 200 && is_there(pid); ++look)
+    std::this_thread::sleep_for(milliseconds(50));
+  EXPECT_FALSE(is_there(pid)) << pid;
 }
 
 TEST(RunningProgramTest, ItsOwnEndIsSeenAndTheStubbornAreKilled) {

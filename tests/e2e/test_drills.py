@@ -237,6 +237,34 @@ class Drills(DrillCase):
         for one in listed:
             self.osaka.run("drill", "show", one, "--verify")
 
+    def programs(self):
+        """Processes that work on what lies in the scratch directory, by their command lines."""
+        found = {}
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as f:
+                    command = f.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if any(word.startswith(self.scratch) or f"socket={self.scratch}" in word for word in command):
+                found[int(name)] = " ".join(command)
+        return found
+
+    def test_programs_of_a_drill_end_with_it_also_when_it_is_killed(self):
+        self.make_fs("ext4")
+        self.backup()
+        self.plan(checks={"fsck": True, "mount": ["/bin/sleep", "60"]})
+        process = self.start()
+        names = ("qemu-nbd", "nbdfuse")
+        self.wait_for("its programs", lambda: all(name in str(self.programs()) for name in names))
+        time.sleep(self.random.uniform(0, 1))
+        process.kill()
+        process.communicate()
+        self.wait_for("them to end", lambda: not self.programs(), timeout=10)
+        self.plan("after")
+        self.assertEqual(self.drill("after")["result"], "passed")
+        self.assert_clean()
+
     def notes(self):
         names = os.listdir(self.book) if os.path.isdir(self.book) else []
         return {name[:-len(".running")] for name in names if name.endswith(".running")}
