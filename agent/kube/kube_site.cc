@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <future>
 #include <thread>
@@ -85,8 +86,13 @@ Status run_while_leading(const Config& config, Clock& clock, const std::stop_tok
   options.identity = own_identity(config.site);
   kube::LeaseElection election(*client, options, clock);
   std::stop_source leaving;  // ends the election: by the caller, or with the work
-  const std::stop_callback leave(stop, [&] { leaving.request_stop(); });
   std::stop_source working;
+  std::atomic<bool> begun = false;
+  // The lease is kept until the work has ended, however long that takes, and given up then.
+  const std::stop_callback leave(stop, [&] {
+    working.request_stop();
+    if (!begun) leaving.request_stop();
+  });
   std::jthread worker;
   std::promise<Status> ended;
   auto end = ended.get_future();
@@ -94,6 +100,11 @@ Status run_while_leading(const Config& config, Clock& clock, const std::stop_tok
   const Status elected = election.run(
       leaving.get_token(),
       [&] {
+        begun = true;
+        if (stop.stop_requested()) {
+          leaving.request_stop();
+          return;
+        }
         log::info("holds the lease {}/{} as {}", options.ns, options.name, options.identity);
         worker = std::jthread([&] {
           ended.set_value(work(working.get_token()));
