@@ -127,7 +127,7 @@ std::optional<std::set<std::string>> Scheduler::claimed_assets() const {
 
 std::uint64_t Scheduler::claims_generation() const {
   const std::lock_guard lock(mutex_);
-  return next_.claims ? next_.claims->generation() : 0;
+  return next_.claims ? next_.claims->generation() + left_ : 0;
 }
 
 void Scheduler::adopt_config() {
@@ -196,13 +196,16 @@ void Scheduler::merge(const std::string& policy, const std::vector<BackupJob>& j
     Entry& entry = entries_[key];
     if (const auto before = old.extract(key); before && before.mapped().job.to == job.to)
       entry = std::move(before.mapped());
+    entry.gone = false;
     entry.job = job;
     entry.schedule = schedule_of(rules);
     entry.rpo = rules.objective.rpo;
   }
   // An asset that is gone, or goes elsewhere from now on, while a backup of it still runs.
-  for (auto& [key, entry] : old)
+  for (auto& [key, entry] : old) {
+    entry.gone = true;
     if (entry.progress) entries_.try_emplace(key, std::move(entry));
+  }
 }
 
 void Scheduler::look() {
@@ -408,6 +411,11 @@ void Scheduler::end_try(const Key& key, const BackupJob& job,
   const auto it = entries_.find(key);
   if (it == entries_.end()) return;
   Entry& entry = it->second;
+  if (entry.gone) {
+    entries_.erase(it);
+    ++left_;  // its snapshot may go now
+    return;
+  }
   entry.progress.reset();
   if (!report) entry.looked.reset();  // asked at once
   if (!report) return;

@@ -50,7 +50,8 @@ class Scheduler {
   // not all looked at. Safe from any thread.
   std::optional<bool> wants(const std::string& asset, const std::string& to) const;
   // The assets behind all claims; nothing where that is not known. Safe from any thread, as is
-  // claims_generation(), which grows with every change of them.
+  // claims_generation(), which grows with every change of them, and when the last backup of one
+  // that is gone ends.
   std::optional<std::set<std::string>> claimed_assets() const;
   std::uint64_t claims_generation() const;
   // Adds the assets of this site, what waits, and what could not be found out.
@@ -73,6 +74,7 @@ class Scheduler {
     std::optional<Timestamp> failed_at;
     std::uint64_t failures_in_a_row = 0;
     BackupCounters counters;
+    bool gone = false;  // here only while its last backup runs
   };
   using Entries = std::map<Key, Entry>;
   struct Plan {
@@ -126,6 +128,7 @@ class Scheduler {
   std::map<std::string, std::string> problems_;  // guarded by mutex_; by what they are about
   std::set<std::string> discovered_;             // guarded by mutex_; policies of plan_
   std::uint64_t waiting_ = 0;                    // guarded by mutex_
+  std::uint64_t left_ = 0;                       // guarded by mutex_; gone entries that ended
   std::vector<Runner> idle_runners_;             // guarded by mutex_; of next_
   std::list<Thread> threads_;                    // added and removed by run() only
 
