@@ -27,8 +27,12 @@ Result<ClaimRestore::Found> ClaimRestore::look() {
   kube::ListOptions marked;
   marked.label_selector = std::string(kRestoreLabel) + "=" + mark_;
   TM_TRY(const auto volumes, client_.list(kube::kPersistentVolumes, marked, call()));
-  for (const json& volume : volumes.items)
-    if (is_ours(volume) && !is_being_deleted(volume)) found.volume = volume;
+  for (const json& volume : volumes.items) {
+    if (!is_ours(volume) || is_being_deleted(volume)) continue;
+    const bool unfinished = json_text(volume, {"spec", "claimRef", "name"}) == filling_name_ &&
+                            annotation_of(volume, kFilledAnnotation).empty();
+    (unfinished ? found.abandoned : found.volume) = volume;
+  }
   return found;
 }
 
@@ -159,30 +163,83 @@ Result<json> ClaimRestore::patch_volume(const std::string& name, kube::PatchKind
   return *std::move(patched);
 }
 
+// Whether the claim is there, is not being deleted, and has the volume.
+Result<bool> ClaimRestore::is_held_by(const json& volume, const json& claim) {
+  TM_TRY(const auto now, get(claims_, own(name_of(claim))));
+  return now && kube::uid_of(*now) == kube::uid_of(claim) && !is_being_deleted(*now) &&
+         json_text(volume, {"spec", "claimRef", "uid"}) == kube::uid_of(claim);
+}
+
+// Lets the volume be what it would be without us: of a claim that is gone.
+Status ClaimRestore::abandon(const json& volume) {
+  const std::string policy = annotation_of(volume, kPolicyAnnotation);
+  const auto patched = patch_volume(
+      name_of(volume), kube::PatchKind::merge,
+      {{"metadata",
+        {{"labels", {{kRestoreLabel, nullptr}}},
+         {"annotations",
+          {{kPointAnnotation, nullptr},
+           {kTargetAnnotation, nullptr},
+           {kPolicyAnnotation, nullptr}}}}},
+       {"spec", {{"persistentVolumeReclaimPolicy", policy.empty() ? "Delete" : policy}}}});
+  return patched ? Status() : Status(patched.error());
+}
+
+// Retains the volume, and says of it that it is filled if the filling claim still has it then.
+Result<json> ClaimRestore::keep_volume(const json& filling, const json& volume) {
+  const std::string before = annotation_of(volume, kPolicyAnnotation);
+  const std::string policy =
+      before.empty() ? json_text(volume, {"spec", "persistentVolumeReclaimPolicy"}) : before;
+  TM_TRY(const json kept, patch_volume(name_of(volume), kube::PatchKind::merge,
+                                       {{"metadata",
+                                         {{"labels", {{kRestoreLabel, mark_}}},
+                                          {"annotations",
+                                           {{kPointAnnotation, common_.point},
+                                            {kTargetAnnotation, target().text()},
+                                            {kPolicyAnnotation, policy}}}}},
+                                        {"spec", {{"persistentVolumeReclaimPolicy", "Retain"}}}}));
+  TM_TRY(const bool held, is_held_by(kept, filling));
+  if (!held) {
+    TM_DO(abandon(kept));
+    return Error(ErrorCode::not_found,
+                 "claim " + filling_name_ + " was removed while it was filled");
+  }
+  return patch_volume(name_of(volume), kube::PatchKind::merge,
+                      {{"metadata", {{"annotations", {{kFilledAnnotation, common_.point}}}}}});
+}
+
 // The bound filling claim's volume with the point's data in it, marked as such.
 Result<json> ClaimRestore::fill_volume(const json& filling) {
   const std::string name = json_text(filling, {"spec", "volumeName"});
-  TM_TRY(const auto found, get(kube::kPersistentVolumes, {"", name}));
+  std::optional<json> found;
+  const auto filled = [&]() -> Result<bool> {
+    TM_TRY(found, get(kube::kPersistentVolumes, {"", name}));
+    return found && annotation_of(*found, kFilledAnnotation) == common_.point;
+  };
+  TM_TRY(const bool already, filled());
+  if (already) return *found;
   const Claim claim = volume_claim(filling, found ? &*found : nullptr, rados_namespaces_);
   if (!claim.asset) return Error(ErrorCode::unsupported, "the new claim: " + claim.problem);
-  if (annotation_of(*found, kFilledAnnotation) == common_.point) return *found;
   tell("fills image " + claim.asset->rbd().text());
-  TM_DO(images_.fill(claim.asset->rbd(), claim.size_bytes));
-  return patch_volume(
-      name, kube::PatchKind::merge,
-      {{"metadata",
-        {{"labels", {{kRestoreLabel, mark_}}},
-         {"annotations",
-          {{kPointAnnotation, common_.point},
-           {kTargetAnnotation, target().text()},
-           {kFilledAnnotation, common_.point},
-           {kPolicyAnnotation, json_text(*found, {"spec", "persistentVolumeReclaimPolicy"})}}}}}});
+  // Another run to the same claim may have filled it meanwhile, and given it to its pods.
+  bool wanted = false;
+  const auto ask = [&]() -> Result<bool> {
+    TM_TRY(const bool done, filled());
+    TM_TRY(wanted, found && !done ? is_held_by(*found, filling) : Result<bool>(false));
+    return wanted;
+  };
+  Result<json> kept = Error(ErrorCode::not_found, "claim " + filling_name_ + " is gone");
+  const Status written = images_.fill(claim.asset->rbd(), claim.size_bytes, ask);
+  if (written && wanted) kept = keep_volume(filling, *found);
+  images_.let_go();
+  TM_DO(written);
+  if (wanted) return kept;
+  if (found && annotation_of(*found, kFilledAnnotation) == common_.point) return *found;
+  return kept;
 }
 
 // Takes the volume from the filling claim, which goes.
 Result<json> ClaimRestore::release(const json& filling, json volume) {
-  TM_TRY(volume, patch_volume(name_of(volume), kube::PatchKind::merge,
-                              {{"spec", {{"persistentVolumeReclaimPolicy", "Retain"}}}}));
   TM_DO(remove(claims_, filling));
   TM_DO(wait_until_gone(claims_, filling));
   return volume;
@@ -201,25 +258,49 @@ Status ClaimRestore::put_aside(const json& claim, ClaimRestored& done) {
   return wait_until_gone(claims_, claim);
 }
 
+// Whether the claim that is to be made may have the volume: it is reserved for nobody else, and not
+// for an earlier claim of that name.
+Result<bool> ClaimRestore::is_reserved(const json& volume) {
+  if (json_text(volume, {"spec", "claimRef", "name"}) != target().name ||
+      json_text(volume, {"spec", "claimRef", "namespace"}) != target().ns)
+    return false;
+  const std::string uid = json_text(volume, {"spec", "claimRef", "uid"});
+  if (uid.empty()) return true;
+  TM_TRY(const auto there, get(claims_, own(target().name)));
+  return there && kube::uid_of(*there) == uid;
+}
+
+Status ClaimRestore::reserve(const json& volume) {
+  const std::string name = name_of(volume);
+  TM_TRY(const bool reserved, is_reserved(volume));
+  if (reserved) return {};
+  const std::string held_by = json_text(volume, {"spec", "claimRef", "name"});
+  if ((held_by != filling_name_ && held_by != target().name) ||
+      json_text(volume, {"spec", "claimRef", "namespace"}) != target().ns)
+    return Error(ErrorCode::refused, "volume " + name + " is held by claim " + held_by);
+  const auto patched =
+      patch_volume(name, kube::PatchKind::json,
+                   json::array({{{"op", "test"},
+                                 {"path", "/spec/claimRef/uid"},
+                                 {"value", json_text(volume, {"spec", "claimRef", "uid"})}},
+                                {{"op", "replace"},
+                                 {"path", "/spec/claimRef"},
+                                 {"value",
+                                  {{"apiVersion", "v1"},
+                                   {"kind", "PersistentVolumeClaim"},
+                                   {"namespace", target().ns},
+                                   {"name", target().name}}}}}));
+  if (patched) return {};
+  // Another run to the same claim may have been there first.
+  TM_TRY(const auto now, get(kube::kPersistentVolumes, {"", name}));
+  TM_TRY(const bool done, now ? is_reserved(*now) : Result<bool>(false));
+  return done ? Status() : Status(patched.error());
+}
+
 // Reserves the volume for the claim, makes that, and gives the volume its own reclaim policy again.
 Status ClaimRestore::hand_over(const json& volume, ClaimRestored& done) {
   const std::string name = name_of(volume);
-  const std::string held_by = json_text(volume, {"spec", "claimRef", "name"});
-  if (held_by == filling_name_)
-    TM_DO(patch_volume(name, kube::PatchKind::json,
-                       json::array({{{"op", "test"},
-                                     {"path", "/spec/claimRef/uid"},
-                                     {"value", json_text(volume, {"spec", "claimRef", "uid"})}},
-                                    {{"op", "replace"},
-                                     {"path", "/spec/claimRef"},
-                                     {"value",
-                                      {{"apiVersion", "v1"},
-                                       {"kind", "PersistentVolumeClaim"},
-                                       {"namespace", target().ns},
-                                       {"name", target().name}}}}})));
-  else if (held_by != target().name ||
-           json_text(volume, {"spec", "claimRef", "namespace"}) != target().ns)
-    return Error(ErrorCode::refused, "volume " + name + " is held by claim " + held_by);
+  TM_DO(reserve(volume));
   TM_DO(create(claims_, final_claim(name)));
   TM_TRY(const json claim, wait_until_bound(target().name));
   if (json_text(claim, {"spec", "volumeName"}) != name)
@@ -242,6 +323,7 @@ Result<json> ClaimRestore::filled_volume(Found& found) {
     found.filling.reset();
   }
   if (found.volume && !found.filling) return *found.volume;
+  if (found.abandoned && !found.filling) TM_DO(abandon(*found.abandoned));
   if (!found.filling) {
     tell("asks storage class " + storage_class_ + " for a volume");
     TM_TRY(const json wanted, filling_claim());

@@ -3,8 +3,9 @@
 //
 // By default the storage class makes the volume:
 //
-//   nothing --create--> filling claim --provisioner--> bound --fill--> filled --retain, delete the
-//   filling claim--> released --claimRef--> reserved --create--> claim --bound--> done
+//   nothing --create--> filling claim --provisioner--> bound --fill, retain--> kept --filled-->
+//   filled
+//   --delete the filling claim--> released --claimRef--> reserved --create--> claim --bound--> done
 //
 // The volume is one that the storage class made: it can grow, be snapshotted and cloned as any
 // other. The filling claim has another name than the claim, so that no pod can use it before its
@@ -12,6 +13,10 @@
 // there. A kill at any arrow: the next run finds by names, annotations and the label of the volume
 // how far the one before came, and goes on. Nothing is deleted but the filling claim; with `force`
 // a claim that is in the way goes, and its volume is retained, never its data lost.
+//
+// Somebody else may delete the filling claim at any time, to give it up: until the volume is
+// retained, its provisioner deletes the image then. So a volume counts as filled only if the claim
+// was still there after that.
 //
 // Or the volume is made here, around an image that is made first, and reserved for the claim from
 // its beginning: as a static one of ceph-csi, or as the very volume that the point was taken of,
@@ -41,8 +46,12 @@ class ClaimImages {
  public:
   virtual ~ClaimImages() = default;
   // Makes the image what the point is, and `size_bytes` large, which is not less than the point.
-  // Called again by a run that goes on where it did not end.
-  virtual Status fill(const RbdImageName& image, std::uint64_t size_bytes) = 0;
+  // Called again by a run that goes on where it did not end. The image is held open until
+  // let_go(): of two that fill it the second one gets `unavailable`. `wanted` is asked once it is
+  // held; where it says no, nothing is written.
+  virtual Status fill(const RbdImageName& image, std::uint64_t size_bytes,
+                      const std::function<Result<bool>()>& wanted) = 0;
+  virtual void let_go() = 0;
   // A new image that is what the point is; it has its name when it is complete. One that has the
   // mark is that already; `already_exists` for any other. With `adopt` whichever is there is taken,
   // but one that is too small (`invalid_argument`) or still follows another site (`refused`). The
@@ -82,7 +91,9 @@ class ClaimRestore : private ClaimSteps {
 
  private:
   struct Found {
-    std::optional<Json> claim, filling, volume;
+    std::optional<Json> claim, filling;
+    std::optional<Json> volume;     // with the point's data
+    std::optional<Json> abandoned;  // retained, and not known to be whole
   };
   Result<Found> look();
   Status check_class();
@@ -98,7 +109,12 @@ class ClaimRestore : private ClaimSteps {
   Result<OwnVolume> own_volume_of_target();
   Result<RbdImageName> image_of_target(const std::string& volume);
   Result<Json> fill_volume(const Json& filling);
+  Result<Json> keep_volume(const Json& filling, const Json& volume);
+  Status abandon(const Json& volume);
+  Result<bool> is_held_by(const Json& volume, const Json& claim);
   Result<Json> release(const Json& filling, Json volume);
+  Result<bool> is_reserved(const Json& volume);
+  Status reserve(const Json& volume);
   Status hand_over(const Json& volume, ClaimRestored& done);
   Result<Json> patch_volume(const std::string& name, kube::PatchKind kind, const Json& patch);
 

@@ -4,6 +4,8 @@
 
 #include "agent/backup/manifests.h"
 #include "agent/standby/mark.h"
+#include "base/crypto.h"
+#include "base/queue.h"
 #include "snapshot/rbd/omap.h"
 
 namespace tidemark {
@@ -17,6 +19,8 @@ bool opens_encryption(const std::string& key) {
 
 // In the metadata of an image that was made for a claim: the point, and the claim.
 constexpr const char* kMadeForKey = "tidemark.made-for";
+constexpr int kHoldTries = 5;
+constexpr std::chrono::milliseconds kHoldPause{100};
 
 // An image that is there, as it is.
 Status check_adoptable(RbdImage& image, const ImageWish& wish) {
@@ -65,7 +69,7 @@ Status fill_image(VolumeRestore& restore, const std::shared_ptr<CephCluster>& cl
     TM_TRY(const auto image, RbdImage::open_read_only(cluster, name));
     size_bytes = std::max(size_bytes, image->size());
   }
-  TM_DO(restore.in_place(cluster, name, false));
+  TM_DO(restore.in_place(cluster, name, true));
   TM_TRY(const auto image, RbdImage::open_read_write(cluster, name));
   if (image->size() != size_bytes) TM_DO(image->resize(size_bytes));
   for (const auto& [key, value] : restore.meta().image.metadata)
@@ -80,8 +84,32 @@ Result<std::shared_ptr<CephCluster>> RestoredImages::cluster() {
   return cluster_;
 }
 
-Status RestoredImages::fill(const RbdImageName& image, std::uint64_t size_bytes) {
+// Opens it so that others see that, and sees whether others have done so. Where both did at the
+// same time, one of them is to come through.
+Status RestoredImages::hold(const RbdImageName& image) {
   TM_TRY(const auto cluster, this->cluster());
+  for (int tries = 0; tries < kHoldTries; ++tries) {
+    TM_TRY(held_, RbdImage::open_read_write(cluster, image));
+    TM_TRY(const bool others, held_->watched_by_others());
+    if (!others) return {};
+    held_.reset();
+    Bytes chance(1);
+    random_bytes(chance);
+    if (!sleep_for(restore_.stop(), kHoldPause * (1 + chance[0] % 8)))
+      return Error(ErrorCode::cancelled, "interrupted");
+  }
+  return Error(ErrorCode::unavailable, "image " + image.text() + " is in use by another client")
+      .with_hint(
+          "another restore to the claim may be at work; a killed one is forgotten in half a "
+          "minute");
+}
+
+Status RestoredImages::fill(const RbdImageName& image, std::uint64_t size_bytes,
+                            const std::function<Result<bool>()>& wanted) {
+  TM_TRY(const auto cluster, this->cluster());
+  TM_DO(hold(image));
+  TM_TRY(const bool go, wanted());
+  if (!go) return {};
   const std::shared_ptr<void> shown = show_ ? show_() : nullptr;
   return fill_image(restore_, cluster, image, size_bytes);
 }

@@ -36,6 +36,8 @@ class VolumeRestore {
   const PointRow& point() const { return point_; }
   const VolumeMeta& meta() const { return meta_; }
   RestoreProgress& progress() { return progress_; }
+  // What it stops for.
+  const std::stop_token& stop() const { return stop_; }
 
   // The image appears under its name only when it is complete: until then it is called
   // "<image>.tidemark-restoring", and a leftover of that name is replaced. An existing image is
