@@ -1,6 +1,6 @@
 """Tidemark beside others, on the same data in the same run: volumes beside rbd export-diff, restic and
-borg, buckets beside rclone, a point that is served beside its restore, a standby beside rbd-mirror. Every
-round measures each contender once, in another order; the table shows medians."""
+borg, buckets beside rclone, a point that is served beside its restore, a standby beside rbd-mirror; and claims of
+a large cluster. Every round measures each contender once, in another order; the table shows medians."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "../lab")]
 
 import botocore.exceptions  # noqa: E402
 import buckets  # noqa: E402
+import claims  # noqa: E402
 import gateway  # noqa: E402
 import rados  # noqa: E402
 import rbd  # noqa: E402
@@ -28,7 +29,7 @@ from measure import Failed, Figures, Table  # noqa: E402
 from site_pair import CommandFailed  # noqa: E402
 
 BENCHES = {"volumes": volumes.Volumes, "buckets": buckets.Buckets, "serve": serve.Serve,
-           "standby": standby.Standby}
+           "standby": standby.Standby, "claims": claims.Claims}
 ERRORS = (Failed, CommandFailed, LabError, gateway.Wrong, subprocess.CalledProcessError, rbd.Error, rados.Error,
           botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 
@@ -43,7 +44,7 @@ def machine():
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="volumes|buckets|serve|standby",
+    parser.add_argument("what", nargs="*", metavar="|".join(BENCHES),
                         help="all without a word")
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
@@ -61,6 +62,7 @@ def parse_arguments():
     of_buckets.add_argument("--small", type=int, default=20_000, help="how many objects of 1 to 64 KiB")
     of_buckets.add_argument("--large-objects", type=int, default=20, help="how many large ones")
     of_buckets.add_argument("--large-mib", type=int, default=256, help="their size")
+    parser.add_argument("--claims", type=int, default=5_000, help="of claims: how many")
     options = parser.parse_args()
     options.binary = os.path.abspath(options.binary)
     options.what = options.what or list(BENCHES)
