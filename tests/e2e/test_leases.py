@@ -219,6 +219,27 @@ class Leases(Case):
         self.wait_for_points(1)
         self.assert_same(self.restored(), self.content(), "what the other one took")
 
+    def test_a_clean_stop_keeps_the_lease_until_the_last_work_has_ended(self):
+        begun = os.path.join(self.dir, "begun")
+        # What thaws is let go on to its end, though we are to stop.
+        self.set_policy('every: 1d\n    hooks: { after: { command: [ "/bin/sh", "-c", "touch '
+                        + begun + '; sleep 8" ] } }')
+        self.create(mib=4)
+        replicas = [Replica(self, number).start() for number in (1, 2)]
+        leader = self.leader_of(replicas)
+        other = next(one for one in replicas if one is not leader)
+        self.wait_for("the command", lambda: os.path.exists(begun))
+        leader.site.agent.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        while leader.runs():
+            self.assertFalse(other.leads(), "both at once")
+            time.sleep(0.1)
+        self.assertEqual(leader.site.agent.returncode, 0)
+        self.assertGreater(time.monotonic() - began, 5, "the command was cut short")
+        ended = time.monotonic()
+        self.leader_of([other])
+        self.assertLess(time.monotonic() - ended, RETRY + 3)
+
     def test_a_rolling_restart_leaves_no_slot_out_and_fills_none_twice(self):
         self.small()
         old = [Replica(self, number).start() for number in (1, 2)]

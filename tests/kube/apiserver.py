@@ -71,9 +71,18 @@ class Server:
                                                          self.options.rgw_endpoint))
         for one in self.provisioners:
             one.start()
-        self.listener = wire.Listener(self.options.port, certs.server_context(self.options.dir),
-                                      self._serve)
+        self._listen(self.options.port)
+
+    def _listen(self, port):
+        self.listener = wire.Listener(port, certs.server_context(self.options.dir), self._serve)
         threading.Thread(target=self.listener.run, daemon=True).start()
+
+    def restart(self, down_seconds):
+        """As a server that is killed and comes back at its port: what etcd has is there again."""
+        self.listener.close()
+        self.listener.drop_all()
+        time.sleep(down_seconds)
+        self._listen(self.listener.port)
 
     def stop(self):
         """Ends it at once: connections are cut, as by SIGKILL."""

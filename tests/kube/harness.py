@@ -25,6 +25,10 @@ class Harness:
         self.server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def restart(self, down_seconds=1.0):
+        """What is stored stays; connections are cut, and for a while there is nobody at the port."""
+        self.server.restart(down_seconds)
+
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
 
