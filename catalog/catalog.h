@@ -68,6 +68,9 @@ struct JournalEntry {
 
 struct CatalogStats {
   std::uint64_t points = 0, packs = 0, pack_bytes = 0, chunks = 0, nodes = 0, plain_bytes = 0;
+  // The number of the journal's last entry: where it is the same, no point came, went, or was
+  // decided about. 0 where there is no journal. It begins anew when a catalog is rebuilt.
+  std::uint64_t journal = 0;
 };
 
 // The catalog as it was at one moment, whatever is written to it later. Used by one thread; must

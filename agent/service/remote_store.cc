@@ -213,6 +213,7 @@ Result<CatalogStats> RemoteStore::stats() {
   stats.chunks = count_at(json, "chunks");
   stats.nodes = count_at(json, "nodes");
   stats.plain_bytes = count_at(json, "plain_bytes");
+  if (json.contains("journal")) stats.journal = count_at(json, "journal");
   return stats;
 }
 

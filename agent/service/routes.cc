@@ -152,7 +152,8 @@ Result<HttpResponse> StoreApi::get_store() {
                                            {"pack_bytes", stats.pack_bytes},
                                            {"chunks", stats.chunks},
                                            {"nodes", stats.nodes},
-                                           {"plain_bytes", stats.plain_bytes}}
+                                           {"plain_bytes", stats.plain_bytes},
+                                           {"journal", stats.journal}}
                                 .dump());
 }
 

@@ -219,7 +219,9 @@ Status RocksCatalog::apply(Change& change, bool sync) {
 
 Result<CatalogStats> RocksCatalog::stats() {
   std::lock_guard lock(write_mutex_);
-  return state_.stats;
+  CatalogStats stats = state_.stats;
+  stats.journal = journal_.sequence;
+  return stats;
 }
 
 Status RocksCatalog::finish_rebuild() { return database_->flush(); }
