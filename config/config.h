@@ -298,11 +298,19 @@ struct EventsConfig {
   bool operator==(const EventsConfig&) const = default;
 };
 
+// How many points are shown as objects of Kubernetes: the newest of each claim, and the newest of
+// all. None where either is 0.
+struct RecoveryPointsConfig {
+  std::uint32_t per_claim = 24, total = 1000;
+  bool operator==(const RecoveryPointsConfig&) const = default;
+};
+
 // The API server of this site's cluster, and what volumes do not say of themselves.
 struct KubernetesConfig {
   std::filesystem::path kubeconfig;     // empty: the service account of the pod that we run in
   std::string context;                  // empty: its current one
   bool custom_resources = false;        // the objects of tidemark.dev are carried out
+  RecoveryPointsConfig recovery_points;
   std::string lease;                    // who holds it is at work; empty: there is one agent
   std::vector<std::string> namespaces;  // that may be read; empty: all
   std::map<std::string, std::string> rados_namespaces;  // by clusterID

@@ -8,10 +8,25 @@ namespace tidemark::config {
 namespace {
 
 constexpr std::size_t kNameBytesMax = 253;
+// Each is an object in etcd, and in the memory of whoever watches them.
+constexpr std::uint32_t kPointsOfClaimMax = 1000, kPointsMax = 20'000;
 
 Status check_cluster_id(std::string_view name) {
   if (!name.empty() && name.size() <= kNameBytesMax) return {};
   return Error(ErrorCode::invalid_argument, "a clusterID has 1 to 253 bytes");
+}
+
+ShapePtr<RecoveryPointsConfig> recovery_points_section() {
+  auto section = std::make_shared<Section<RecoveryPointsConfig>>();
+  section->add("per_claim", &RecoveryPointsConfig::per_claim, count(0, kPointsOfClaimMax),
+               {.sentence = "The newest points of each claim; 0: no point is shown.",
+                .fallback = "24",
+                .example = "48"});
+  section->add("total", &RecoveryPointsConfig::total, count(0, kPointsMax),
+               {.sentence = "The newest points of all claims; 0: no point is shown.",
+                .fallback = "1000",
+                .example = "2000"});
+  return section;
 }
 
 }  // namespace
@@ -26,11 +41,17 @@ ShapePtr<KubernetesConfig> kubernetes_section() {
                {.sentence = "The context of the kubeconfig.",
                 .derived = "its current-context",
                 .example = "tokyo"});
-  section->add("custom_resources", &KubernetesConfig::custom_resources, boolean(),
-               {.sentence = "Whether the objects of tidemark.dev (ProtectionPolicy, Restore) are "
-                            "carried out.",
-                .fallback = "false",
-                .example = "true"});
+  section->add(
+      "custom_resources", &KubernetesConfig::custom_resources, boolean(),
+      {.sentence = "Whether the objects of tidemark.dev (ProtectionPolicy, Restore, Drill) are "
+                   "carried out, and points are shown as objects.",
+       .fallback = "false",
+       .example = "true"});
+  section->add("recovery_points", &KubernetesConfig::recovery_points, recovery_points_section(),
+               {.sentence = "How many points of claims are shown as RecoveryPoint objects, with "
+                            "'custom_resources'.",
+                .fallback = "{}",
+                .example = "{ per_claim: 48, total: 2000 }"});
   section->add("lease", &KubernetesConfig::lease, plain_name("lease"),
                {.sentence = "A Lease in the agent's own namespace: of several replicas, who holds "
                             "it is at work.",

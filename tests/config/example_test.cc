@@ -77,6 +77,7 @@ TEST(Example, DecodesKubernetes) {
   EXPECT_EQ(config.kubernetes->kubeconfig, "/etc/tidemark/kubeconfig");
   EXPECT_EQ(config.kubernetes->context, "tokyo");
   EXPECT_TRUE(config.kubernetes->custom_resources);
+  EXPECT_EQ(config.kubernetes->recovery_points, (RecoveryPointsConfig{48, 2000}));
   EXPECT_EQ(config.kubernetes->lease, "tidemark-agent");
   EXPECT_EQ(config.kubernetes->namespaces, (std::vector<std::string>{"shop", "billing"}));
   EXPECT_EQ(config.kubernetes->rados_namespaces.at("0123456789abcdef0123456789abcdef"), "tenant-a");
