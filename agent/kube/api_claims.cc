@@ -129,21 +129,16 @@ Result<ClaimList> ApiClaims::claims() {
   return out;
 }
 
-Result<std::string> ApiClaims::manifests(const Claim& claim, bool secrets) {
-  return read_manifests_of(*client_, claim, secrets, call());
-}
-
-PointHooks ApiClaims::hooks(std::vector<ClaimName> claims, std::optional<PodHooksConfig> rules,
-                            std::filesystem::path notes, std::stop_token stop) {
+PointHooks ClientClaims::hooks(std::vector<ClaimName> claims, std::optional<PodHooksConfig> rules,
+                               std::filesystem::path notes, std::stop_token stop) {
   return hooks_in_pods(*client_, std::move(claims), std::move(rules), std::move(notes),
                        std::move(stop));
 }
 
-Result<std::string> read_manifests_of(kube::Client& client, const Claim& claim, bool secrets,
-                                      const kube::Call& call) {
+Result<std::string> ClientClaims::manifests(const Claim& claim, bool secrets) {
   json objects = json::array();
   const auto add = [&](const kube::Resource& resource, const kube::ObjectRef& ref) -> Status {
-    const auto object = client.get(resource, ref, call);
+    const auto object = client_->get(resource, ref, call());
     // What is not there, or is none of ours to read, is left out; but not the claim itself.
     if (!object && !objects.empty() &&
         (object.error().code() == ErrorCode::not_found ||
@@ -176,7 +171,7 @@ Result<std::string> read_manifests_of(kube::Client& client, const Claim& claim, 
   std::string text = text_of(objects);
   // What runs with a volume may have secrets in its environment.
   if (!secrets || claim.name.kind != ClaimName::Kind::volume) return text;
-  const auto workloads = workloads_of(client, claim.name, call);
+  const auto workloads = workloads_of(*client_, claim.name, call());
   if (!workloads) {
     log::warn("{}: what runs with it goes without: {}", claim.name.text(),
               workloads.error().message());

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "agent/kube/api_claims.h"
-#include "agent/kube/pod_hooks.h"
 #include "base/log.h"
 
 namespace tidemark {
@@ -86,7 +84,7 @@ class WatchedClaims::Followed : public kube::WatchHandler {
 };
 
 WatchedClaims::WatchedClaims(std::unique_ptr<kube::Client> client, const KubernetesConfig& config)
-    : config_(config), client_(std::move(client)) {
+    : ClientClaims(std::move(client), config) {
   std::vector<std::string> namespaces = config.namespaces;
   if (namespaces.empty()) namespaces.emplace_back();  // all of them
   followed_.emplace_back(*this, kube::kPersistentVolumes, "");
@@ -138,16 +136,6 @@ Result<ClaimList> WatchedClaims::claims() {
   }
   std::ranges::sort(out.claims, {}, &Claim::name);
   return out;
-}
-
-Result<std::string> WatchedClaims::manifests(const Claim& claim, bool secrets) {
-  return read_manifests_of(*client_, claim, secrets, {stop_.get_token()});
-}
-
-PointHooks WatchedClaims::hooks(std::vector<ClaimName> claims, std::optional<PodHooksConfig> rules,
-                                std::filesystem::path notes, std::stop_token stop) {
-  return hooks_in_pods(*client_, std::move(claims), std::move(rules), std::move(notes),
-                       std::move(stop));
 }
 
 }  // namespace tidemark

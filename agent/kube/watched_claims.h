@@ -9,14 +9,14 @@
 #include <string>
 #include <thread>
 
-#include "agent/kube/claims.h"
+#include "agent/kube/api_claims.h"
 #include "transport/kube/watch.h"
 
 namespace tidemark {
 
 // Watches PersistentVolumes, PersistentVolumeClaims and ObjectBucketClaims, each on a thread of its
 // own, until it is destroyed. Of an object it keeps what claims are made of. Safe from any thread.
-class WatchedClaims : public ClaimSource {
+class WatchedClaims : public ClientClaims {
  public:
   WatchedClaims(std::unique_ptr<kube::Client> client, const KubernetesConfig& config);
   ~WatchedClaims() override;
@@ -24,9 +24,6 @@ class WatchedClaims : public ClaimSource {
   // As they were a moment ago. Until everything was listed once it waits for that, up to
   // `patience`: then `unavailable`, with what the server said.
   Result<ClaimList> claims() override;
-  Result<std::string> manifests(const Claim& claim, bool secrets) override;
-  PointHooks hooks(std::vector<ClaimName> claims, std::optional<PodHooksConfig> rules,
-                   std::filesystem::path notes, std::stop_token stop) override;
   // Grows with every change that was seen.
   std::uint64_t generation() const;
   void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
@@ -34,9 +31,8 @@ class WatchedClaims : public ClaimSource {
  private:
   // One resource in one namespace, or in all.
   class Followed;
+  kube::Call call() const override { return {stop_.get_token()}; }
 
-  const KubernetesConfig config_;
-  const std::unique_ptr<kube::Client> client_;
   std::chrono::milliseconds patience_ = std::chrono::seconds(20);
   mutable std::mutex mutex_;
   std::condition_variable changed_;
