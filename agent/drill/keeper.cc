@@ -12,6 +12,8 @@ namespace {
 constexpr std::chrono::seconds kStep{1};
 // Commands write reports too.
 constexpr std::chrono::seconds kReadStep{10};
+// What could not be begun is not tried again before.
+constexpr std::chrono::seconds kBeginAgain{10};
 
 Schedule schedule_of(const DrillConfig& plan) {
   Schedule schedule;
@@ -38,41 +40,73 @@ DrillOptions DrillKeeper::options(const Config& config, const std::string& plan)
 
 void DrillKeeper::run() {
   const log::JobScope lines("drills");
-  if (const auto config = config_(); !config->drills.empty())
-    if (const auto found = recover_drills(*config, clock_, options(*config, "")); !found)
-      log::warn("drills: {}", found.error().message());
+  // Also where no plan is there any more, or is not known yet.
+  const auto first = config_();
+  if (const auto found = recover_drills(*first, clock_, options(*first, "")); !found)
+    log::warn("drills: {}", found.error().message());
   auto next_look = clock_.uptime();
+  std::shared_ptr<const Config> config;
   do {
-    if (clock_.uptime() >= next_look) {
+    if (config_() != config || clock_.uptime() >= next_look) {
+      config = config_();
       look();
       next_look = clock_.uptime() + kReadStep;
     }
-    const auto config = config_();
     for (const DrillStatus& status : list()) {
       if (stop_.stop_requested()) return;
       if (!status.next_due || clock_.now() < *status.next_due) continue;
-      run_plan(config, status.plan);
-      look();
+      run_plan(*config, status.plan, "schedule");
+    }
+    if (guard_ == nullptr) continue;
+    for (const std::string& plan : guard_->wanted()) {
+      if (stop_.stop_requested()) return;
+      run_plan(*config, plan, "object");
     }
   } while (sleep_for(stop_, kStep));
 }
 
-void DrillKeeper::run_plan(const std::shared_ptr<const Config>& config, const std::string& plan) {
+void DrillKeeper::run_plan(const Config& config, const std::string& plan,
+                           const std::string& trigger) {
+  const auto not_before = not_before_.find(plan);
+  if (not_before != not_before_.end() && clock_.uptime() < not_before->second) return;
+  not_before_.erase(plan);
+  if (!config.drills.contains(plan)) return;  // not taken up yet, or not there any more
+  const Status done = run_guarded(config, plan, trigger);
+  if (!done) not_before_[plan] = clock_.uptime() + kBeginAgain;
+  {
+    const std::lock_guard lock(mutex_);
+    DrillStatus& status = plans_[plan];
+    status.running.reset();
+    // Somebody runs it by hand: that counts, once its report is there.
+    const bool nothing = done || done.error().code() == ErrorCode::cancelled;
+    status.error = nothing ? std::string() : done.error().message();
+  }
+  look();
+}
+
+// `cancelled` where it is not to be run after all, or runs elsewhere.
+Status DrillKeeper::run_guarded(const Config& config, const std::string& plan,
+                                const std::string& trigger) {
+  DrillOptions how = options(config, plan);
+  how.trigger = trigger;
+  how.id = new_drill_id(clock_.now());
+  std::stop_source end;
+  how.stop = end.get_token();
+  const std::stop_callback with_us(stop_, [&] { end.request_stop(); });
+  if (guard_ != nullptr) TM_DO(guard_->begin(plan, config.drills.at(plan), how.id, end));
   {
     const std::lock_guard lock(mutex_);
     plans_[plan].running = clock_.now();
   }
-  const auto done = run_drill(*config, plan, clock_, options(*config, plan));
-  if (done)
+  const auto done = run_drill(config, plan, clock_, how);
+  if (guard_ != nullptr) guard_->end(plan);
+  if (done) {
     log::info("drill {} of plan {}: {}", done->report.id, plan, summary(done->report));
-  else
-    log::error("drill of plan {}: {}", plan, done.error().describe());
-  const std::lock_guard lock(mutex_);
-  DrillStatus& status = plans_[plan];
-  status.running.reset();
-  // Somebody runs it by hand: that counts, once its report is there.
-  const bool busy = !done && done.error().code() == ErrorCode::refused;
-  status.error = done || busy ? std::string() : done.error().message();
+    return {};
+  }
+  log::error("drill of plan {}: {}", plan, done.error().describe());
+  return done.error().code() == ErrorCode::refused ? Error(ErrorCode::cancelled, "it runs already")
+                                                   : done.error();
 }
 
 Timestamp DrillKeeper::known_since(const std::filesystem::path& directory,

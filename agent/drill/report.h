@@ -88,7 +88,8 @@ struct DrillReport {
   std::string store;    // its id in hex
   std::string version;  // of Tidemark
   std::string ceph;     // of the librbd that was used; empty where none was
-  std::string trigger;  // "schedule", "command", "recovery" (found after a crash, and cleaned up)
+  std::string trigger;  // "schedule", "command", "object" (of Kubernetes, without a schedule),
+                        // "recovery" (found after a crash, and cleaned up)
   std::string rule;     // which points: "newest", "random", "as-of 2026-11-01T00:00:00Z"
   std::optional<std::uint64_t> seed;  // what chance was drawn from, with "random"
   Timestamp started, ended;

@@ -466,6 +466,8 @@ Status recover_one(const Config& config, const DrillBook& book, DrillNote note, 
   DrillConfig plan;
   if (const auto found = config.drills.find(note.plan); found != config.drills.end())
     plan = found->second;
+  else if (const auto peers = peers_with_url(config); !config.store && peers.size() == 1)
+    plan.from = peers.front();
   else
     plan.from = config.store ? config.site : std::string();
   const auto of_kind = [&](DrillThing::Kind kind) {
@@ -509,7 +511,7 @@ Result<DrillBook::Entry> run_drill(const Config& config, const std::string& name
   TM_TRY(const Fd lock, book.lock_plan(name));
   DrillReport report;
   report.started = clock.now();
-  report.id = new_drill_id(report.started);
+  report.id = options.id.empty() ? new_drill_id(report.started) : options.id;
   report.plan = name;
   report.site = config.site;
   report.version = TM_VERSION;

@@ -25,6 +25,7 @@ namespace tidemark {
 
 struct DrillOptions {
   std::string trigger = "command";
+  std::string id;                     // of the report; empty: a new one
   std::optional<std::uint64_t> seed;  // nothing: by chance
   std::stop_token stop;
   // The store where it is open already (the agent's own); null: it is opened.
