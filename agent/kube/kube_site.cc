@@ -36,11 +36,21 @@ KubeSite::KubeSite(std::unique_ptr<kube::Client> client, ConfigSource config,
     : client_(std::move(client)),
       stop_(stop),
       policies_(*client_, clock, config, client_->default_namespace(), stop),
+      drills_(*client_, clock,
+              {.config = config,
+               .own_store = own_store,
+               .own_ns = client_->default_namespace(),
+               .stop = stop}),
       restores_(*client_, clock,
                 {.config = config,
                  .own_store = own_store,
                  .own_ns = client_->default_namespace(),
-                 .stop = stop}) {}
+                 .stop = stop}),
+      points_(*client_, clock,
+              {.config = config,
+               .own_store = own_store,
+               .own_ns = client_->default_namespace(),
+               .stop = stop}) {}
 
 Result<std::unique_ptr<KubeSite>> KubeSite::create(ConfigSource config,
                                                    const StoreAccess* own_store, Clock& clock,
@@ -52,16 +62,22 @@ Result<std::unique_ptr<KubeSite>> KubeSite::create(ConfigSource config,
 
 void KubeSite::run() {
   const std::jthread following([this] { policies_.run(); });
+  const std::jthread rehearsing([this] { drills_.run(); });
   const std::jthread restoring([this] { restores_.run(); });
+  const std::jthread showing([this] { points_.run(); });
   auto next = Clock::system().uptime();
+  std::optional<SiteStatus> status;
   while (sleep_for(stop_, kTellStep)) {
-    if (Clock::system().uptime() < next) continue;
-    std::optional<SiteStatus> status;
+    policies_.settle();
+    drills_.settle();
     {
       const std::lock_guard lock(mutex_);
-      status.swap(told_);
+      if (told_) status.swap(told_);
+      told_.reset();
     }
     if (!status) continue;
+    drills_.report(*status);
+    if (Clock::system().uptime() < next) continue;
     policies_.report(*status);
     next = Clock::system().uptime() + kTellEvery;
   }
@@ -72,8 +88,9 @@ void KubeSite::tell(SiteStatus status) {
   told_ = std::move(status);
 }
 
-Config KubeSite::with_policies(Config config) const {
+Config KubeSite::with_objects(Config config) {
   config.policies.merge(policies_.policies());
+  drills_.add_plans(config);
   return config;
 }
 

@@ -5,7 +5,9 @@
 #include <memory>
 #include <stop_token>
 
+#include "agent/kube/drill_controller.h"
 #include "agent/kube/policy_controller.h"
+#include "agent/kube/recovery_points.h"
 #include "agent/kube/restore_controller.h"
 
 namespace tidemark {
@@ -20,9 +22,13 @@ class KubeSite {
 
   // Until the stop, on threads of its own.
   void run();
-  // The configuration with the policies that objects make. One of the same name in the file counts.
-  Config with_policies(Config config) const;
-  std::uint64_t generation() const { return policies_.generation(); }
+  // The file's configuration with the policies and drills that objects make. One of the same name
+  // in the file counts.
+  Config with_objects(Config config);
+  // Grows when what objects make changes.
+  std::uint64_t generation() const { return policies_.generation() + drills_.generation(); }
+  // Says when plans of objects are run.
+  DrillGuard& drills() { return drills_; }
   // The status of the objects, written a little later on the thread of run().
   void tell(SiteStatus status);
 
@@ -33,7 +39,9 @@ class KubeSite {
   const std::unique_ptr<kube::Client> client_;
   const std::stop_token stop_;
   PolicyController policies_;
+  DrillController drills_;
   RestoreController restores_;
+  RecoveryPoints points_;
   std::mutex mutex_;
   std::optional<SiteStatus> told_;  // guarded by mutex_
 };

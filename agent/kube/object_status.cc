@@ -1,6 +1,9 @@
 #include "agent/kube/object_status.h"
 
+#include <algorithm>
+
 #include "agent/kube/claim.h"
+#include "base/text.h"
 
 namespace tidemark {
 namespace {
@@ -24,13 +27,44 @@ json with_condition(const json& before, const ObjectCondition& condition, std::i
         if (!kept.empty()) since = kept;
       }
     }
+  std::string cut = condition.message.substr(0, kMessageBytesMax);
+  cut.resize(utf8_prefix(cut));
   out.push_back({{"type", condition.type},
                  {"status", condition.status},
                  {"reason", condition.reason},
-                 {"message", condition.message.substr(0, kMessageBytesMax)},
+                 {"message", cut},
                  {"observedGeneration", generation},
                  {"lastTransitionTime", since}});
   return out;
+}
+
+std::int64_t generation_of(const json& object) {
+  const json* const found = json_at(object, {"metadata", "generation"});
+  return found != nullptr && found->is_number_integer() ? found->get<std::int64_t>() : 0;
+}
+
+bool is_leaving(const json& object) {
+  return !json_text(object, {"metadata", "deletionTimestamp"}).empty();
+}
+
+bool status_holds(const json& object, const json& wanted) {
+  for (const auto& [key, value] : wanted.items()) {
+    const json* const found = json_at(object, {"status", key.c_str()});
+    if ((found == nullptr || found->is_null()) != value.is_null()) return false;
+    if (!value.is_null() && *found != value) return false;
+  }
+  return true;
+}
+
+bool is_told(const json& object, const json& condition) {
+  const json* const all = json_at(object, {"status", "conditions"});
+  return all != nullptr && all->is_array() && std::ranges::any_of(*all, [&](const json& one) {
+           return std::ranges::all_of(
+               std::initializer_list<const char*>{"type", "status", "reason", "message"},
+               [&](const char* key) {
+                 return json_text(one, {key}) == json_text(condition, {key});
+               });
+         });
 }
 
 std::string kube_time(Timestamp time) {

@@ -17,6 +17,16 @@ struct ObjectCondition {
 nlohmann::json with_condition(const nlohmann::json& before, const ObjectCondition& condition,
                               std::int64_t generation, Timestamp now);
 
+// metadata.generation; 0 where there is none.
+std::int64_t generation_of(const nlohmann::json& object);
+// Whether it is being deleted.
+bool is_leaving(const nlohmann::json& object);
+
+// Whether all that `wanted` names stands in the object's status; null: that nothing does.
+bool status_holds(const nlohmann::json& object, const nlohmann::json& wanted);
+// Whether the object's status says the same of this condition, whenever it began.
+bool is_told(const nlohmann::json& object, const nlohmann::json& condition);
+
 // metav1.Time: whole seconds.
 std::string kube_time(Timestamp time);
 // "NotFound", "StorageClassMissing": a reason for programs.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/kube/claim.h"
+#include "agent/kube/object_event.h"
 #include "agent/kube/object_status.h"
 #include "base/log.h"
 #include "transport/socket.h"
@@ -29,21 +30,40 @@ void PolicyController::run() {
 
 void PolicyController::on_changed(json object) {
   last_trouble_.clear();
-  Kept kept;
-  auto policy = policy_of_object(object, *config_(), own_ns_);
-  if (policy) {
-    kept.policy = *std::move(policy);
-  } else {
-    kept.reason = reason_of(policy.error());
-    kept.problem = policy.error().message();
-    log::warn("{}: {}", name_of(object), policy.error().describe());
-  }
-  kept.object = std::move(object);
   const std::lock_guard lock(mutex_);
-  Kept& known = objects_[kube::uid_of(kept.object)];
-  if (known.policy != kept.policy) ++generation_;
-  kept.written = std::move(known.written);
-  known = std::move(kept);
+  Kept& kept = objects_[kube::uid_of(object)];
+  update(kept, std::move(object));
+}
+
+// What we wrote into its status ourselves comes back, too: that is no reason to judge it anew.
+void PolicyController::update(Kept& kept, json object) {
+  const bool known = !kept.object.is_null();
+  if (!known || generation_of(kept.object) != generation_of(object)) kept.judged = false;
+  if (known && is_leaving(kept.object) != is_leaving(object)) ++generation_;
+  kept.object = std::move(object);
+}
+
+void PolicyController::settle() {
+  const auto config = config_();
+  const bool all = std::exchange(judged_by_, config) != config;
+  const std::lock_guard lock(mutex_);
+  for (auto& [uid, kept] : objects_) {
+    if (kept.judged && !all) continue;
+    const auto before = std::exchange(kept.policy, std::nullopt);
+    const std::string said = std::exchange(kept.problem, std::string());
+    kept.reason.clear();
+    auto policy = policy_of_object(kept.object, *config, own_ns_);
+    if (policy) {
+      kept.policy = *std::move(policy);
+    } else {
+      kept.reason = reason_of(policy.error());
+      kept.problem = policy.error().message();
+      if (said != kept.problem)
+        log::warn("{}: {}", name_of(kept.object), policy.error().describe());
+    }
+    kept.judged = true;
+    if (before != kept.policy) ++generation_;
+  }
 }
 
 void PolicyController::on_gone(const std::string& uid, const kube::ObjectRef&, json) {
@@ -60,8 +80,7 @@ std::map<std::string, PolicyConfig> PolicyController::policies() const {
   std::map<std::string, PolicyConfig> out;
   const std::lock_guard lock(mutex_);
   for (const auto& [uid, kept] : objects_)
-    if (kept.policy && !kept.object["metadata"].contains("deletionTimestamp"))
-      out.emplace(name_of(kept.object), *kept.policy);
+    if (kept.policy && !is_leaving(kept.object)) out.emplace(name_of(kept.object), *kept.policy);
   return out;
 }
 
@@ -71,7 +90,7 @@ std::uint64_t PolicyController::generation() const {
 }
 
 json PolicyController::status_of(const Kept& kept, const SiteStatus& status) const {
-  const std::int64_t generation = kept.object["metadata"].value("generation", std::int64_t{0});
+  const std::int64_t generation = generation_of(kept.object);
   const json before = kept.object.value("status", json::object()).value("conditions", json());
   const std::string name = name_of(kept.object);
   std::int64_t claims = 0, failing = 0;
@@ -98,6 +117,19 @@ json PolicyController::status_of(const Kept& kept, const SiteStatus& status) con
           {"nextRunTime", next ? json(kube_time(*next)) : json()}};
 }
 
+// After a start it takes a while until its claims and their points were looked at.
+bool PolicyController::is_known(const Kept& kept, const SiteStatus& status) const {
+  if (!kept.policy || is_leaving(kept.object) || clock_.uptime() > known_by_) return true;
+  const std::string name = name_of(kept.object);
+  bool any = std::ranges::find(status.idle_policies, name) != status.idle_policies.end();
+  for (const AssetStatus& asset : status.assets) {
+    if (asset.policy != name) continue;
+    if (!asset.known) return false;
+    any = true;
+  }
+  return any;
+}
+
 void PolicyController::report(const SiteStatus& status) {
   std::vector<std::pair<std::string, Kept>> all;
   {
@@ -106,18 +138,37 @@ void PolicyController::report(const SiteStatus& status) {
   }
   for (auto& [uid, kept] : all) {
     if (stop_.stop_requested()) return;
-    json now = status_of(kept, status);
-    // By the merge patch that null is, absent and null are the same.
-    if (now == kept.written) continue;
-    const auto patched = patch_object_status(client_, kube::kProtectionPolicies, kept.object, now,
-                                             {stop_, net::uptime() + kCallMax});
+    if (!kept.judged || !is_known(kept, status)) continue;
+    const json now = status_of(kept, status);
+    if (status_holds(kept.object, now)) continue;
+    auto patched = patch_object_status(client_, kube::kProtectionPolicies, kept.object, now,
+                                       {stop_, net::uptime() + kCallMax});
     if (!patched) {
       log::warn("status of {}: {}", name_of(kept.object), patched.error().message());
       continue;
     }
+    tell(kept, now);
     const std::lock_guard lock(mutex_);
     if (const auto found = objects_.find(uid); found != objects_.end())
-      found->second.written = std::move(now);
+      update(found->second, *std::move(patched));
+  }
+}
+
+// What is new since the status that the object has.
+void PolicyController::tell(const Kept& kept, const json& status) {
+  for (const json& condition : status.at("conditions")) {
+    const bool good = json_text(condition, {"status"}) == "True";
+    // The numbers in messages change with the claims; that it got better or worse is told.
+    const json* const before = json_at(kept.object, {"status", "conditions"});
+    const bool same = before != nullptr && std::ranges::any_of(*before, [&](const json& one) {
+                        return json_text(one, {"type"}) == json_text(condition, {"type"}) &&
+                               json_text(one, {"reason"}) == json_text(condition, {"reason"});
+                      });
+    if (same || (good && before == nullptr && json_text(condition, {"type"}) != "Ready")) continue;
+    record_event(
+        client_, kube::kProtectionPolicies, kept.object,
+        {!good, "Protect", json_text(condition, {"reason"}), json_text(condition, {"message"})},
+        config_()->site, clock_.now(), {stop_, net::uptime() + kCallMax});
   }
 }
 

@@ -27,10 +27,14 @@ class PolicyController : private kube::WatchHandler {
         clock_(clock),
         config_(std::move(config)),
         own_ns_(std::move(own_ns)),
-        stop_(std::move(stop)) {}
+        stop_(std::move(stop)),
+        known_by_(clock.uptime() + std::chrono::minutes(1)) {}
 
   // Watches until the stop.
   void run();
+  // Judges objects that have changed, and all where the configuration has. To be called often, on
+  // one thread with report().
+  void settle();
   // By name (policy_name_of()). Safe from any thread, as is the rest.
   std::map<std::string, PolicyConfig> policies() const;
   // Grows when policies() changes.
@@ -40,26 +44,32 @@ class PolicyController : private kube::WatchHandler {
 
  private:
   struct Kept {
-    nlohmann::json object;  // as last seen
+    nlohmann::json object;  // as last seen or written
+    bool judged = false;
     std::optional<PolicyConfig> policy;
     std::string reason, problem;  // why there is none
-    nlohmann::json written;       // the status that was written last
   };
 
   void on_changed(nlohmann::json object) override;
   void on_gone(const std::string& uid, const kube::ObjectRef& ref, nlohmann::json last) override;
   void on_trouble(const kube::ApiError& error) override;
+  // REQUIRES: the mutex.
+  void update(Kept& kept, nlohmann::json object);
   nlohmann::json status_of(const Kept& kept, const SiteStatus& status) const;
+  bool is_known(const Kept& kept, const SiteStatus& status) const;
+  void tell(const Kept& kept, const nlohmann::json& status);
 
   kube::Client& client_;
   Clock& clock_;
   const ConfigSource config_;
   const std::string own_ns_;
   const std::stop_token stop_;
+  const std::chrono::microseconds known_by_;  // a store that does not answer is not waited for
   mutable std::mutex mutex_;
-  std::map<std::string, Kept> objects_;  // by uid; guarded by mutex_
-  std::uint64_t generation_ = 0;         // guarded by mutex_
-  std::string last_trouble_;             // of the watching thread
+  std::map<std::string, Kept> objects_;      // by uid; guarded by mutex_
+  std::uint64_t generation_ = 0;             // guarded by mutex_
+  std::string last_trouble_;                 // of the watching thread
+  std::shared_ptr<const Config> judged_by_;  // of settle()
 };
 
 }  // namespace tidemark

@@ -70,17 +70,34 @@ Result<json> claims_of(const json& object, const std::string& own_ns) {
   return claims;
 }
 
-// Pods have one command for each end of the moment.
-Status add_hook(const json& list, const char* key, json& pods) {
-  if (!list.is_array() || list.empty()) return {};
-  if (list.size() > 1)
-    return Error(ErrorCode::unsupported, "more than one hook before or after the moment");
-  const json& hook = list.front();
-  pods[key] = at(hook, {"command"});
-  for (const char* const option : {"container", "timeout"})
-    if (const std::string text = json_text(hook, {option}); !text.empty()) pods[option] = text;
-  if (json_text(hook, {"onError"}) == "Continue") pods["on_failure"] = "continue";
-  return {};
+// Pods have one command for each end of the moment, both in one container. The schema fills in what
+// an object leaves out, so that of two timeouts the longer one counts.
+Result<json> pod_hooks(const json& hooks) {
+  json pods = json::object();
+  std::optional<std::string> container;
+  Duration longest{};
+  for (const auto& [theirs, ours] : {std::pair("pre", "before"), std::pair("post", "after")}) {
+    const json& list = at(hooks, {theirs});
+    if (!list.is_array() || list.empty()) continue;
+    if (list.size() > 1)
+      return Error(ErrorCode::unsupported, "more than one hook before or after the moment");
+    const json& hook = list.front();
+    pods[ours] = at(hook, {"command"});
+    std::string name = json_text(hook, {"container"});
+    if (container && *container != name)
+      return Error(ErrorCode::unsupported, "hooks in two containers of a pod");
+    if (!name.empty()) pods["container"] = name;
+    container = std::move(name);
+    const std::string timeout = json_text(hook, {"timeout"});
+    // The configuration's reader says what is wrong with it.
+    const Duration time = parse_duration(timeout).value_or(Duration::max());
+    if (!timeout.empty() && time > longest) {
+      longest = time;
+      pods["timeout"] = timeout;
+    }
+    if (json_text(hook, {"onError"}) == "Continue") pods["on_failure"] = "continue";
+  }
+  return pods;
 }
 
 Result<json> policy_json(const json& object, const std::string& own_ns) {
@@ -100,9 +117,7 @@ Result<json> policy_json(const json& object, const std::string& own_ns) {
   if (const std::string text = json_text(object, {"spec", "retention", "lockedFor"}); !text.empty())
     policy["keep"]["locked_for"] = text;
   if (at(object, {"spec", "consistency", "group"}) == true) policy["set"] = true;
-  json pods = json::object();
-  TM_DO(add_hook(at(object, {"spec", "consistency", "hooks", "pre"}), "before", pods));
-  TM_DO(add_hook(at(object, {"spec", "consistency", "hooks", "post"}), "after", pods));
+  TM_TRY(json pods, pod_hooks(at(object, {"spec", "consistency", "hooks"})));
   if (!pods.empty()) policy["hooks"]["pods"] = std::move(pods);
   return policy;
 }

@@ -125,6 +125,7 @@ class Daemon {
     if (config->kubernetes && config->kubernetes->custom_resources) {
       TM_TRY(kube_, KubeSite::create([this] { return this->config(); },
                                      keeper_ ? &keeper_->access() : nullptr, clock_, stop_));
+      drills_->set_guard(&kube_->drills());
     }
     events_.open();
     TM_DO(serve(*config));
@@ -266,7 +267,7 @@ class Daemon {
         next_config = now + kConfigStep;
         reload(asked);
       }
-      if (kube_ && kube_->generation() != policies_seen_) use_config();
+      if (kube_ && kube_->generation() != objects_seen_) use_config();
       if (now >= next_status) {
         write_status();
         next_status = now + std::max(kStatusStep, kStatusPart * (clock_.uptime() - now));
@@ -299,12 +300,12 @@ class Daemon {
     log::info("the configuration has changed and is in use");
   }
 
-  // That of the file, with the policies that objects make.
+  // That of the file, with what objects make.
   void use_config() {
     ConfigPtr next = file_config_;
     if (kube_) {
-      policies_seen_ = kube_->generation();
-      next = std::make_shared<const Config>(kube_->with_policies(*file_config_));
+      objects_seen_ = kube_->generation();
+      next = std::make_shared<const Config>(kube_->with_objects(*file_config_));
     }
     {
       const std::lock_guard lock(config_mutex_);
@@ -454,7 +455,7 @@ class Daemon {
 
   mutable std::mutex config_mutex_;
   ConfigPtr config_;            // guarded by config_mutex_
-  ConfigPtr file_config_;       // without the policies of objects; of the thread that supervises
+  ConfigPtr file_config_;       // without what objects make; of the thread that supervises
   std::string config_problem_;  // likewise; empty: the file's content is in use
   const fs::path config_path_;
   Clock& clock_;
@@ -469,7 +470,7 @@ class Daemon {
   // Of the thread that supervises.
   FileStamp config_stamp_;
   bool status_failed_ = false, events_failed_ = false;
-  std::uint64_t policies_seen_ = 0;  // kube_'s generation
+  std::uint64_t objects_seen_ = 0;  // kube_'s generation
 
   std::unique_ptr<StoreKeeper> keeper_;  // null: no store is served here
   std::unique_ptr<DrillKeeper> drills_;

@@ -78,6 +78,19 @@ TEST(PolicyObjectTest, SaysWhatAPolicyOfTheConfigurationSays) {
   EXPECT_EQ(made.hooks.pods->timeout, seconds(10));
 }
 
+TEST(PolicyObjectTest, OfTwoTimeoutsTheLongerOneCounts) {
+  const auto timeout = [](const char* before, const char* after) {
+    const json hooks = {{"pre", json::array({{{"command", {"a"}}, {"timeout", before}}})},
+                        {"post", json::array({{{"command", {"b"}}, {"timeout", after}}})}};
+    return policy({{"consistency", {{"hooks", hooks}}}}).hooks.pods->timeout;
+  };
+  EXPECT_EQ(timeout("90s", "30s"), seconds(90));
+  EXPECT_EQ(timeout("10s", "30s"), seconds(30));
+  const json wrong = {{"pre", json::array({{{"command", {"a"}}, {"timeout", "soon"}}})}};
+  EXPECT_THAT(policy_error(policy_object({{"consistency", {{"hooks", wrong}}}})).message(),
+              HasSubstr("soon"));
+}
+
 TEST(PolicyObjectTest, SuspendedItHasNoSchedule) {
   EXPECT_EQ(policy({{"schedule", {{"every", "1h"}}}}).every, hours(1));
   EXPECT_FALSE(policy({{"schedule", {{"every", "1h"}}}, {"suspend", true}}).every);
@@ -102,6 +115,10 @@ TEST(PolicyObjectTest, WhatTheConfigurationWouldRefuseIsRefused) {
               HasSubstr("cron"));
   const json two = json::array({{{"command", {"a"}}}, {{"command", {"b"}}}});
   EXPECT_EQ(policy_error(policy_object({{"consistency", {{"hooks", {{"pre", two}}}}}})).code(),
+            ErrorCode::unsupported);
+  const json apart = {{"pre", json::array({{{"command", {"a"}}, {"container", "db"}}})},
+                      {"post", json::array({{{"command", {"b"}}}})}};
+  EXPECT_EQ(policy_error(policy_object({{"consistency", {{"hooks", apart}}}})).code(),
             ErrorCode::unsupported);
   for (const json& nonsense : {json(), json(3), json{{"spec", 3}}, json{{"metadata", "x"}}})
     EXPECT_FALSE(policy_of_object(nonsense, site_config(), "tidemark"));
