@@ -433,7 +433,7 @@ class PlainStore(BucketClaimCase):
         self.assertTrue(seen)
         self.assertNotEqual(process.returncode, 0)
         self.assertNotEqual(there.get(there.buckets_path("photos")).get("status", {}).get("phase"), "Bound")
-        failed = self.restore(code=1)
+        failed = self.restore(code=5)
         self.assertIn("with the keys of Secret shop/photos: list it", failed)
 
 
