@@ -256,7 +256,8 @@ class Leases(Case):
         self.assertGreaterEqual(len(slots), first + 4)
         gaps = [b - a for a, b in zip(self.times(), self.times()[1:])]
         self.assertLess(max(gaps), 2 * EVERY + RETRY + 4, gaps)
-        self.assertEqual(self.kube.get(LEASE)["spec"]["leaseTransitions"], 2)
+        # Whoever of the two that wait may have come after the first; the second change is none then.
+        self.assertIn(self.kube.get(LEASE)["spec"]["leaseTransitions"], (1, 2))
 
 
 if __name__ == "__main__":
