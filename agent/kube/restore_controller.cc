@@ -8,11 +8,11 @@
 #include "agent/kube/claim_points.h"
 #include "agent/kube/claims.h"
 #include "agent/kube/fill.h"
+#include "agent/kube/object_event.h"
 #include "agent/kube/object_status.h"
 #include "base/log.h"
 #include "base/log_context.h"
 #include "base/queue.h"
-#include "transport/kube/lease.h"
 #include "transport/socket.h"
 
 namespace tidemark {
@@ -23,7 +23,6 @@ using nlohmann::json;
 constexpr std::chrono::minutes kCallMax{2};
 constexpr std::chrono::seconds kProgressEvery{5};
 constexpr std::size_t kNoteBytesMax = 1000;  // the API takes 1 KiB
-constexpr const char* kController = "tidemark.dev/agent";
 
 bool can_be_tried_again(const Error& error) {
   switch (error.code()) {
@@ -126,34 +125,11 @@ Status RestoreController::say(json& object, const std::string& phase, const std:
   more["conditions"] =
       with_condition(before, {"Ready", ready, reason, cut}, generation, clock_.now());
   TM_DO(patch_status(object, std::move(more)));
-  if (!told) record_event(object, phase == "Failed" ? "Warning" : "Normal", reason, cut);
+  if (!told)
+    record_event(client_, kube::kRestores, object,
+                 {.warning = phase == "Failed", .action = "Restore", .reason = reason, .note = cut},
+                 options_.config()->site, clock_.now(), call());
   return {};
-}
-
-// Best effort: an event is for people, the status is what counts.
-void RestoreController::record_event(const json& object, const std::string& type,
-                                     const std::string& reason, const std::string& note) {
-  const kube::ObjectRef ref = kube::ref_of(object);
-  const Timestamp now = clock_.now();
-  const json event = {
-      {"apiVersion", kube::kEvents.api_version()},
-      {"kind", "Event"},
-      {"metadata", {{"namespace", ref.ns}, {"name", fmt::format("{}.{:x}", ref.name, now.us)}}},
-      {"eventTime", kube::micro_time(now)},
-      {"reportingController", kController},
-      {"reportingInstance", options_.config()->site},
-      {"action", "Restore"},
-      {"reason", reason},
-      {"type", type},
-      {"note", note.empty() ? reason : note},
-      {"regarding",
-       {{"apiVersion", kube::kRestores.api_version()},
-        {"kind", "Restore"},
-        {"namespace", ref.ns},
-        {"name", ref.name},
-        {"uid", kube::uid_of(object)}}}};
-  if (const auto made = client_.create(kube::kEvents, event, {}, call()); !made)
-    log::warn("event of restore {}: {}", kube::to_string(ref), made.error().message());
 }
 
 Result<PointRow> RestoreController::choose_point(const RestoreOrder& order,

@@ -77,8 +77,6 @@ class RestoreController : private kube::WatchHandler {
   Status patch_status(Json& object, Json status);
   Status say(Json& object, const std::string& phase, const std::string& ready,
              const std::string& reason, const std::string& message, Json more = Json::object());
-  void record_event(const Json& object, const std::string& type, const std::string& reason,
-                    const std::string& note);
   kube::Call call() const;
 
   kube::Client& client_;
