@@ -220,7 +220,7 @@ class Claims(ClaimCase):
         command = self.osaka.command("--json", "--quiet", "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--same-volume")
         for number in range(3):  # the volume, the claim, the end of the volume's reservation
             with self.subTest(f"killed before write {number}"):
-                process = self.killed_at(command, number)
+                process = there.killed_at(command, number)
                 self.assertEqual(process.returncode, -signal.SIGKILL)
                 self.wait_for("the restore", lambda: self.osaka.run(
                     "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--same-volume", code=None).returncode == 0)
