@@ -101,6 +101,14 @@ bool is_being_deleted(const json& object) {
   return json_at(object, {"metadata", "deletionTimestamp"}) != nullptr;
 }
 
+bool mounts_claim(const json& pod_spec, std::string_view claim) {
+  const json* const volumes = json_at(pod_spec, {"volumes"});
+  return volumes != nullptr && volumes->is_array() &&
+         std::ranges::any_of(*volumes, [&](const json& volume) {
+           return json_text(volume, {"persistentVolumeClaim", "claimName"}) == claim;
+         });
+}
+
 std::map<std::string, std::string> json_texts(const json& object,
                                               std::initializer_list<const char*> path) {
   std::map<std::string, std::string> out;

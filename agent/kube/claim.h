@@ -81,5 +81,7 @@ std::map<std::string, std::string> json_texts(const nlohmann::json& object,
                                               std::initializer_list<const char*> path);
 // Whether the object has a deletionTimestamp: it goes when its finalizers are off.
 bool is_being_deleted(const nlohmann::json& object);
+// Whether a pod with this spec mounts the volume of the claim of that name.
+bool mounts_claim(const nlohmann::json& pod_spec, std::string_view claim);
 
 }  // namespace tidemark

@@ -93,11 +93,7 @@ Status ClaimRestore::check() {
   TM_DO(check_under_way(found.volume));
   TM_DO(check_volume(found));
   if (!found.claim || is_restored(found.claim)) return {};
-  return check_in_the_way([&](const json& spec) {
-    for (const json& volume : spec.value("volumes", json::array()))
-      if (json_text(volume, {"persistentVolumeClaim", "claimName"}) == target().name) return true;
-    return false;
-  });
+  return check_in_the_way([&](const json& spec) { return mounts_claim(spec, target().name); });
 }
 
 // What the claim asks for, whichever name it has.

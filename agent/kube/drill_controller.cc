@@ -49,7 +49,7 @@ DrillConfig without_schedule(DrillConfig plan) {
 }
 
 bool counts(const json& object, const std::optional<DrillConfig>& plan) {
-  return plan && (!is_leaving(object) || has_finalizer(object));
+  return plan && (!is_being_deleted(object) || has_finalizer(object));
 }
 
 const char* result_name(DrillResult result) {
@@ -141,11 +141,11 @@ void DrillController::update(const std::string& uid, const json& object) {
   if (found == objects_.end()) return;
   Kept& kept = found->second;
   const bool same = !kept.object.is_null() && generation_of(kept.object) == generation_of(object) &&
-                    is_leaving(kept.object) == is_leaving(object);
+                    is_being_deleted(kept.object) == is_being_deleted(object);
   if (counts(kept.object, kept.plan) != counts(object, kept.plan)) ++generation_;
   kept.object = object;
   if (!same) kept.judged = false;
-  if (is_leaving(object) && kept.running) kept.running->request_stop();
+  if (is_being_deleted(object) && kept.running) kept.running->request_stop();
 }
 
 void DrillController::settle() {
@@ -160,7 +160,7 @@ void DrillController::settle() {
     if (file_plans_.contains(name_of(kept.object)))
       plan = Error(ErrorCode::already_exists, "the configuration has a drill of that name");
     Status good = plan ? Status() : plan.error();
-    if (plan) kept.plan = is_leaving(kept.object) ? without_schedule(*plan) : *plan;
+    if (plan) kept.plan = is_being_deleted(kept.object) ? without_schedule(*plan) : *plan;
     // Another site's store is asked right before a run.
     if (good && options_.own_store != nullptr && plan->from == config->site)
       good = check_assets(kept.object, *plan);
@@ -189,7 +189,7 @@ std::uint64_t DrillController::generation() const {
 }
 
 bool DrillController::wants_run(const Kept& kept) const {
-  if (!kept.plan || !kept.judged || kept.running || is_leaving(kept.object)) return false;
+  if (!kept.plan || !kept.judged || kept.running || is_being_deleted(kept.object)) return false;
   if (has_schedule(*kept.plan)) return false;
   if (kept.run.id.empty() || kept.run.generation != generation_of(kept.object)) return true;
   if (kept.run.attempts >= kAttemptsMax) return false;
@@ -226,7 +226,7 @@ Status DrillController::note_run(json object, const Run& run) {
   const std::string uid = kube::uid_of(object);
   auto fresh = client_.get(kube::kDrills, kube::ref_of(object), call());
   if (fresh) {
-    if (kube::uid_of(*fresh) != uid || is_leaving(*fresh) ||
+    if (kube::uid_of(*fresh) != uid || is_being_deleted(*fresh) ||
         generation_of(*fresh) != run.generation)
       return Error(ErrorCode::cancelled, "the object has changed");
     fresh = set_finalizer(*std::move(fresh), true);
@@ -255,7 +255,7 @@ Status DrillController::begin(const std::string& plan, const DrillConfig& drill,
     const std::lock_guard lock(mutex_);
     if (file_plans_.contains(plan)) return {};
     Kept* const kept = find(plan);
-    if (kept == nullptr || is_leaving(kept->object))
+    if (kept == nullptr || is_being_deleted(kept->object))
       return Error(ErrorCode::cancelled, "the object goes");
     if (kept->plan != drill || !kept->judged)
       return Error(ErrorCode::cancelled, "the object has changed");
@@ -326,7 +326,8 @@ void DrillController::report(const SiteStatus& status) {
     to_recover |= !kept.running && left.contains(name);
     const auto found = std::ranges::find(status.drills, name, &DrillStatus::plan);
     // When it is due next is known once the plan was taken up.
-    const bool unknown = found == status.drills.end() && kept.plan && !is_leaving(kept.object);
+    const bool unknown =
+        found == status.drills.end() && kept.plan && !is_being_deleted(kept.object);
     if (unknown) continue;
     report_one(uid, std::move(kept), found == status.drills.end() ? DrillStatus{} : *found, left);
   }
@@ -416,7 +417,8 @@ json DrillController::status_of(const Kept& kept, const DrillStatus& status) con
     ready = {"Ready", "False", kept.reason, kept.problem};
   else if (kept.plan && has_schedule(*kept.plan))
     ready.message = "run by its schedule";
-  if (is_leaving(kept.object)) ready = {"Ready", "False", "Deleted", "goes when all is removed"};
+  if (is_being_deleted(kept.object))
+    ready = {"Ready", "False", "Deleted", "goes when all is removed"};
   json conditions = with_condition(before, ready, generation, clock_.now());
   conditions = with_condition(conditions, passed(kept, status), generation, clock_.now());
   json out = {{"observedGeneration", generation}, {"conditions", std::move(conditions)}};
@@ -438,7 +440,7 @@ void DrillController::tell(const Kept& kept, const json& status) {
     const std::string reason = json_text(condition, {"reason"});
     const std::string message = json_text(condition, {"message"});
     if (is_told(kept.object, condition)) continue;
-    if (type == "Ready" && !kept.problem.empty() && !is_leaving(kept.object))
+    if (type == "Ready" && !kept.problem.empty() && !is_being_deleted(kept.object))
       event(true, "DrillNotRun", message);
     if (type == "Passed" && reason == "DrillNotRun" && kept.problem.empty())
       event(true, reason, message);

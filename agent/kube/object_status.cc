@@ -43,10 +43,6 @@ std::int64_t generation_of(const json& object) {
   return found != nullptr && found->is_number_integer() ? found->get<std::int64_t>() : 0;
 }
 
-bool is_leaving(const json& object) {
-  return !json_text(object, {"metadata", "deletionTimestamp"}).empty();
-}
-
 bool status_holds(const json& object, const json& wanted) {
   for (const auto& [key, value] : wanted.items()) {
     const json* const found = json_at(object, {"status", key.c_str()});

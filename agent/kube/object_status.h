@@ -19,8 +19,6 @@ nlohmann::json with_condition(const nlohmann::json& before, const ObjectConditio
 
 // metadata.generation; 0 where there is none.
 std::int64_t generation_of(const nlohmann::json& object);
-// Whether it is being deleted.
-bool is_leaving(const nlohmann::json& object);
 
 // Whether all that `wanted` names stands in the object's status; null: that nothing does.
 bool status_holds(const nlohmann::json& object, const nlohmann::json& wanted);

@@ -127,13 +127,8 @@ class PodsOfMoment {
 
 bool uses_claim(const json& pod, const std::string& claim) {
   if (json_text(pod, {"status", "phase"}) != "Running") return false;
-  const auto spec = pod.find("spec");
-  if (spec == pod.end() || !spec->is_object()) return false;
-  const auto volumes = spec->find("volumes");
-  if (volumes == spec->end() || !volumes->is_array()) return false;
-  return std::ranges::any_of(*volumes, [&](const json& volume) {
-    return json_text(volume, {"persistentVolumeClaim", "claimName"}) == claim;
-  });
+  const json* const spec = json_at(pod, {"spec"});
+  return spec != nullptr && mounts_claim(*spec, claim);
 }
 
 Result<std::optional<PodHook>> hook_of_pod(const json& pod,

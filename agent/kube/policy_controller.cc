@@ -39,7 +39,7 @@ void PolicyController::on_changed(json object) {
 void PolicyController::update(Kept& kept, json object) {
   const bool known = !kept.object.is_null();
   if (!known || generation_of(kept.object) != generation_of(object)) kept.judged = false;
-  if (known && is_leaving(kept.object) != is_leaving(object)) ++generation_;
+  if (known && is_being_deleted(kept.object) != is_being_deleted(object)) ++generation_;
   kept.object = std::move(object);
 }
 
@@ -80,7 +80,8 @@ std::map<std::string, PolicyConfig> PolicyController::policies() const {
   std::map<std::string, PolicyConfig> out;
   const std::lock_guard lock(mutex_);
   for (const auto& [uid, kept] : objects_)
-    if (kept.policy && !is_leaving(kept.object)) out.emplace(name_of(kept.object), *kept.policy);
+    if (kept.policy && !is_being_deleted(kept.object))
+      out.emplace(name_of(kept.object), *kept.policy);
   return out;
 }
 
@@ -119,7 +120,7 @@ json PolicyController::status_of(const Kept& kept, const SiteStatus& status) con
 
 // After a start it takes a while until its claims and their points were looked at.
 bool PolicyController::is_known(const Kept& kept, const SiteStatus& status) const {
-  if (!kept.policy || is_leaving(kept.object) || clock_.uptime() > known_by_) return true;
+  if (!kept.policy || is_being_deleted(kept.object) || clock_.uptime() > known_by_) return true;
   const std::string name = name_of(kept.object);
   bool any = std::ranges::find(status.idle_policies, name) != status.idle_policies.end();
   for (const AssetStatus& asset : status.assets) {

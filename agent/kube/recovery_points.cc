@@ -113,7 +113,7 @@ void RecoveryPoints::keep(const json& object) {
   now.spec = at_or_empty(object, {"spec"});
   now.status = at_or_empty(object, {"status"});
   now.generation = generation_of(object);
-  now.leaving = is_leaving(object);
+  now.leaving = is_being_deleted(object);
   const std::lock_guard lock(mutex_);
   Known& known = known_[kube::uid_of(object)];
   if (known == now) return;

@@ -39,14 +39,6 @@ std::optional<Owner> controller_of(const json& object) {
   return std::nullopt;
 }
 
-bool mounts(const json& pod, const std::string& claim) {
-  const json* const volumes = json_at(pod, {"spec", "volumes"});
-  return volumes != nullptr && volumes->is_array() &&
-         std::ranges::any_of(*volumes, [&](const json& volume) {
-           return json_text(volume, {"persistentVolumeClaim", "claimName"}) == claim;
-         });
-}
-
 json named(const std::string& ns, const Owner& owner) {
   return {{"apiVersion", owner.api_version},
           {"kind", owner.kind},
@@ -88,7 +80,8 @@ Result<std::vector<json>> workloads_of(kube::Client& client, const ClaimName& cl
   options.ns = claim.ns;
   kube::ListVisitor visitor;
   visitor.item = [&](json pod) -> Status {
-    if (!mounts(pod, claim.name)) return {};
+    const json* const spec = json_at(pod, {"spec"});
+    if (spec == nullptr || !mounts_claim(*spec, claim.name)) return {};
     if (auto owner = controller_of(pod)) {
       owners.insert(*std::move(owner));
     } else {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <memory>
 #include <vector>
 
 #include "snapshot/rbd/librbd.h"
@@ -16,34 +17,11 @@ std::string said(const char* doing, const RadosObject& object) {
   return fmt::format("{} object {} of pool {}", doing, object.name, object.pool);
 }
 
-class ReadOperation {
- public:
-  ReadOperation() : operation_(rados_create_read_op()) {}
-  ~ReadOperation() { rados_release_read_op(operation_); }
-  ReadOperation(const ReadOperation&) = delete;
-  ReadOperation& operator=(const ReadOperation&) = delete;
-  rados_read_op_t get() const { return operation_; }
-
- private:
-  rados_read_op_t operation_;
-};
-
-class WriteOperation {
- public:
-  WriteOperation() : operation_(rados_create_write_op()) {}
-  ~WriteOperation() { rados_release_write_op(operation_); }
-  WriteOperation(const WriteOperation&) = delete;
-  WriteOperation& operator=(const WriteOperation&) = delete;
-  rados_write_op_t get() const { return operation_; }
-
- private:
-  rados_write_op_t operation_;
-};
-
 // One page after `last`, which becomes its last name. True where there may be more.
 Result<bool> read_page(const IoContext& io, const RadosObject& object, std::string& last,
                        std::map<std::string, std::string>& values) {
-  const ReadOperation operation;
+  const std::unique_ptr<void, decltype(&rados_release_read_op)> operation(rados_create_read_op(),
+                                                                          rados_release_read_op);
   rados_omap_iter_t found = nullptr;
   unsigned char more = 0;
   int result = 0;
@@ -88,20 +66,14 @@ Status write_omap(CephCluster& cluster, const RadosObject& object,
     contents.push_back(content.data());
     content_bytes.push_back(content.size());
   }
-  const WriteOperation operation;
+  const std::unique_ptr<void, decltype(&rados_release_write_op)> operation(rados_create_write_op(),
+                                                                           rados_release_write_op);
   rados_write_op_create(operation.get(), LIBRADOS_CREATE_IDEMPOTENT, nullptr);
   rados_write_op_omap_set2(operation.get(), names.data(), contents.data(), name_bytes.data(),
                            content_bytes.data(), values.size());
   const int result =
       rados_write_op_operate(operation.get(), io.get(), object.name.c_str(), nullptr, 0);
   if (result < 0) return rbd_error(result, said("write", object));
-  return {};
-}
-
-Status remove_object(CephCluster& cluster, const RadosObject& object) {
-  TM_TRY(const IoContext io, IoContext::open(cluster, object.pool, object.ns));
-  const int result = rados_remove(io.get(), object.name.c_str());
-  if (result < 0) return rbd_error(result, said("remove", object));
   return {};
 }
 

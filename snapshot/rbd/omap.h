@@ -19,7 +19,6 @@ Result<std::map<std::string, std::string>> read_omap(CephCluster& cluster,
 // Sets these, all or none, and leaves others; makes the object where there is none.
 Status write_omap(CephCluster& cluster, const RadosObject& object,
                   const std::map<std::string, std::string>& values);
-Status remove_object(CephCluster& cluster, const RadosObject& object);
 
 Result<std::int64_t> pool_id(CephCluster& cluster, const std::string& pool);
 
