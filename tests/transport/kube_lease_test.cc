@@ -12,8 +12,8 @@ namespace {
 using namespace std::chrono_literals;
 using kube::Json;
 
-// What a fault does to one write.
-enum class Fault { none, lost_before, lost_after, busy, away };
+// What a fault does to one write: `late` has it done, unanswered, after the next read.
+enum class Fault { none, lost_before, lost_after, late, busy };
 
 bool is_micro_time(const std::string& text) {
   const std::string form = "0000-00-00T00:00:00.000000Z";
@@ -62,11 +62,18 @@ class LeaseServer {
   RawReply answer(const SeenRequest& request) {
     const std::lock_guard lock(mutex_);
     if (away_) return {"", {}, true};
-    if (request.method == "GET")
-      return {lease_.is_null() ? exchange("160").response : json_answer(200, lease_)};
+    if (request.method == "GET") {
+      RawReply reply = {lease_.is_null() ? exchange("160").response : json_answer(200, lease_)};
+      if (!late_.is_null()) store(std::exchange(late_, nullptr));
+      return reply;
+    }
     ++writes_;
     const Fault fault = std::exchange(fault_, Fault::none);
     if (fault == Fault::lost_before) return {"", {}, true};
+    if (fault == Fault::late) {
+      late_ = Json::parse(request.body);
+      return {"", {}, true};
+    }
     if (fault == Fault::busy) return {text_answer(429, "busy", "Retry-After: 0\r\n")};
     const Json lease = Json::parse(request.body);
     for (const char* const key : {"renewTime", "acquireTime"})
@@ -83,6 +90,7 @@ class LeaseServer {
 
   mutable std::mutex mutex_;
   Json lease_ = nullptr;       // guarded by mutex_
+  Json late_ = nullptr;        // a write that is done after the next read; guarded by mutex_
   int version_ = 0;            // guarded by mutex_
   std::size_t writes_ = 0;     // guarded by mutex_
   Fault fault_ = Fault::none;  // guarded by mutex_
@@ -219,6 +227,49 @@ TEST_F(KubeLease, WhatIsReleasedIsTakenAtOnce) {
   const std::size_t writes = server_.writes();
   EXPECT_TRUE(a_.release());
   EXPECT_EQ(server_.writes(), writes);
+}
+
+// The request to stop ends a renewal that is under way, and the next thing is the release.
+TEST_F(KubeLease, WhatIsReleasedAfterAWriteThatWasCutShortIsTakenAtOnce) {
+  for (const Fault fault : {Fault::lost_before, Fault::lost_after, Fault::late}) {
+    SCOPED_TRACE(static_cast<int>(fault));
+    EXPECT_TRUE(step(a_));
+    EXPECT_FALSE(step(b_));
+    server_.fail_next_write(fault);
+    EXPECT_FALSE(step(a_));
+    EXPECT_TRUE(a_.release());
+    EXPECT_FALSE(a_.is_held());
+    EXPECT_EQ(server_.holder(), "");
+    EXPECT_TRUE(step(b_));
+    EXPECT_TRUE(b_.release());
+  }
+}
+
+TEST_F(KubeLease, AFirstWriteThatWasCutShortIsReleasedToo) {
+  server_.fail_next_write(Fault::lost_after);
+  EXPECT_FALSE(step(a_));
+  EXPECT_EQ(server_.holder(), "a");
+  EXPECT_TRUE(a_.release());
+  EXPECT_EQ(server_.holder(), "");
+}
+
+TEST_F(KubeLease, AReleaseThatIsCutShortIsDoneAgain) {
+  for (const Fault fault : {Fault::lost_before, Fault::lost_after}) {
+    SCOPED_TRACE(static_cast<int>(fault));
+    EXPECT_TRUE(step(a_));
+    server_.fail_next_write(fault);
+    EXPECT_TRUE(a_.release());
+    EXPECT_EQ(server_.holder(), "");
+  }
+}
+
+TEST_F(KubeLease, WhatAnotherOneTookMeanwhileIsNotReleased) {
+  EXPECT_TRUE(step(a_));
+  server_.fail_next_write(Fault::lost_before);
+  EXPECT_FALSE(step(a_));
+  server_.set("other", 15);
+  EXPECT_TRUE(a_.release());
+  EXPECT_EQ(server_.holder(), "other");
 }
 
 TEST(KubeLeaseTimes, TheyHaveSixDecimals) {

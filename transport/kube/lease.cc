@@ -16,6 +16,7 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr std::int64_t kDurationMax = 24 * 3600;
+constexpr int kReleasesMax = 4;
 
 // What is under `spec`; an empty object where there is none.
 Json spec_of(const Json& lease) {
@@ -159,20 +160,42 @@ Outcome<bool> LeaseElection::step(const std::stop_token& stop) {
 }
 
 Status LeaseElection::release() {
-  const bool ours = held_.has_value() && lease_.is_object() && written_.is_null();
+  bool known = held_.has_value() && lease_.is_object() && written_.is_null();
+  const bool may_be_ours = held_.has_value() || !written_.is_null();
   forget();
-  if (!ours) return {};
+  written_ = nullptr;
+  if (!may_be_ours) return {};
+  // Its own limit: the process is about to end.
+  Call call;
+  call.deadline = net::uptime() + std::max(options_.retry_period, microseconds(1'000'000));
+  // A write of ours may have been cut short, as by the request to stop. It may be done, and it may
+  // be done after we have looked: then ours conflicts, and one more look shows it.
+  for (int attempt = 1;; ++attempt) {
+    if (!known) {
+      auto there = client_.get(kLeases, {options_.ns, options_.name}, call);
+      if (!there && there.error().no_object()) return {};
+      if (!there) return std::move(there).error();
+      observe(*there);
+      if (holder_ != options_.identity) return {};
+    }
+    known = false;
+    auto released = write_released(call);
+    if (released) return {};
+    const auto& error = released.error();
+    if (attempt == kReleasesMax || !(error.conflict() || error.outcome_unknown))
+      return std::move(released).error();
+  }
+}
+
+Outcome<Json> LeaseElection::write_released(const Call& call) {
   Json lease = lease_;
   Json& spec = lease["spec"];
   spec["holderIdentity"] = "";
   spec["leaseDurationSeconds"] = 1;
   spec["renewTime"] = micro_time(clock_.now());
-  // Its own limit: the process is about to end.
-  Call call;
-  call.deadline = net::uptime() + std::max(options_.retry_period, microseconds(1'000'000));
-  TM_TRY(const Json answer, client_.update(kLeases, lease, {}, call));
-  observe(answer);
-  return {};
+  auto answer = client_.update(kLeases, lease, {}, call);
+  if (answer) observe(*answer);
+  return answer;
 }
 
 Status LeaseElection::run(std::stop_token stop, const std::function<void()>& on_leading,

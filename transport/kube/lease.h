@@ -48,7 +48,8 @@ class LeaseElection {
   // Who holds it, as last seen; empty: nobody, or not known.
   const std::string& holder() const { return holder_; }
 
-  // Gives it up, so that another one need not wait. Best effort; is_held() is false from then on.
+  // Gives it up, so that another one need not wait, also where a write of ours was cut short and
+  // may or may not be done. Best effort; is_held() is false from then on.
   Status release();
 
   // Steps until `stop` is requested, and releases then. `on_leading` is called when the lease was
@@ -63,6 +64,7 @@ class LeaseElection {
   Outcome<bool> acquire(const Call& call);
   Outcome<bool> write(const Json& lease, bool fresh, const Call& call);
   Outcome<bool> took(Outcome<Json> answer, std::chrono::microseconds asked);
+  Outcome<Json> write_released(const Call& call);
   void observe(const Json& lease);
   bool is_free() const;
   bool is_what_we_wrote(const Json& lease) const;
