@@ -50,7 +50,7 @@ DEFAULT_OSD_BYTES = {"memstore": 12 << 30, "bluestore": 32 << 30}
 # the device in that time, and bluestore then aborts; so the device is larger than what may be used.
 HEADROOM = 1 << 30
 PORTS_PER_CLUSTER = 40
-FIRST_PORT, LAST_PORT = 10000, 32000
+FIRST_PORT, LAST_PORT = 10000, 24000  # ports.py gives those above
 UNIX_PATH_MAX = 107
 
 # Everything below the cluster's directory that belongs to the lab.  cluster.json, which shows that

@@ -8,10 +8,11 @@ import sys
 import yaml
 
 ROOT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../..")
-sys.path.insert(0, os.path.join(ROOT, "tests/kube"))
+sys.path[:0] = [os.path.join(ROOT, "tests/kube"), os.path.join(ROOT, "lab")]
 
 import apiserver  # noqa: E402
 from harness import Harness  # noqa: E402
+from ports import free_port  # noqa: E402
 
 CORE, STORAGE = "/api/v1", "/apis/storage.k8s.io/v1"
 TIDEMARK = "/apis/tidemark.dev/v1alpha1"
@@ -63,7 +64,8 @@ class KubeCluster:
 
     def __init__(self, case, conf, namespaces=("shop", "tidemark"), gateway=None):
         self.case = case
-        self.api = Harness("--ceph-conf", conf, "--manifest", os.path.join(ROOT, "tests/kube/buckets.yaml"),
+        self.api = Harness("--port", str(free_port()), "--ceph-conf", conf,
+                           "--manifest", os.path.join(ROOT, "tests/kube/buckets.yaml"),
                            *(("--rgw-endpoint", gateway) if gateway else ()))
         self.api.make(f"{STORAGE}/storageclasses", storage_class())
         if gateway:

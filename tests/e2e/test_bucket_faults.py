@@ -14,7 +14,7 @@ import time
 import uuid
 
 from bucket_support import BucketCase, Workers, gateway  # finds the next one's folder
-from site_pair import free_port
+from ports import free_port
 from support import main, rounds, sh
 
 

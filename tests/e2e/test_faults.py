@@ -20,7 +20,8 @@ import unittest
 
 import rbd
 from support import BINARY, MIB, Case, main, sh  # finds the next one's folder
-from site_pair import Site, free_port
+from ports import free_port
+from site_pair import Site
 
 
 class Faults(Case):

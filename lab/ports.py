@@ -1,0 +1,31 @@
+"""Ports on loopback for servers that are told theirs, and may be started again on them."""
+
+import fcntl
+import os
+import random
+import socket
+
+# Above what clusters take (cluster.py), and below the range out of which the system gives ports to
+# outgoing connections: one of those could sit on ours while nobody listens there.
+FIRST, LAST = 24000, 32000
+
+_held = []  # locks, until this process ends
+
+
+def free_port():
+    """One that nobody listens on, and that no other process is given by this before ours has ended."""
+    folder = f"/tmp/ceph-lab-{os.getuid()}"  # not TMPDIR: all must see the same one
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for port in random.SystemRandom().sample(range(FIRST, LAST), LAST - FIRST):
+        lock = open(os.path.join(folder, f"port-{port}"), "a", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _held.append(lock)
+        return port
+    raise OSError(f"no free port from {FIRST} to {LAST}")
