@@ -57,11 +57,12 @@ ShapePtr<KubernetesConfig> kubernetes_section() {
                             "it is at work.",
                 .derived = "none, there is one agent",
                 .example = "tidemark-agent"});
-  section->add("namespaces", &KubernetesConfig::namespaces, list_of(argument()),
-               {.sentence = "The namespaces whose claims are looked at, where the agent may not "
-                            "list all.",
-                .derived = "all of them",
-                .example = "[ shop, billing ]"});
+  section->add(
+      "namespaces", &KubernetesConfig::namespaces, list_of(argument()),
+      {.sentence = "The namespaces whose claims and tidemark.dev objects are looked at, where "
+                   "the agent may not list all; objects in its own always are.",
+       .derived = "all of them",
+       .example = "[ shop, billing ]"});
   section->add("rados_namespaces", &KubernetesConfig::rados_namespaces,
                map_of("clusterID", check_cluster_id, plain_name("RADOS namespace")),
                {.sentence = "RADOS namespaces by ceph-csi's clusterID: a volume does not name its "

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/kube/claim.h"
+#include "agent/kube/followed_objects.h"
 #include "agent/kube/object_event.h"
 #include "base/log.h"
 #include "transport/socket.h"
@@ -97,13 +98,12 @@ DrillController::DrillController(kube::Client& client, Clock& clock, Options opt
 kube::Call DrillController::call() const { return {options_.stop, net::uptime() + kCallMax}; }
 
 void DrillController::run() {
-  kube::Watch watch(client_, kube::kDrills, {}, *this);
-  if (const Status ended = watch.run(options_.stop); !ended)
-    log::error("drills: {}", ended.error().describe());
+  follow_objects(client_, kube::kDrills,
+                 object_namespaces(*options_.config()->kubernetes, options_.own_ns), options_.stop,
+                 *this);
 }
 
 void DrillController::on_changed(json object) {
-  last_trouble_.clear();
   const std::lock_guard lock(mutex_);
   const std::string uid = kube::uid_of(object);
   const auto [at, is_new] = objects_.try_emplace(uid);
@@ -123,11 +123,6 @@ void DrillController::on_gone(const std::string& uid, const kube::ObjectRef&, js
   if (found->second.running) found->second.running->request_stop();
   objects_.erase(found);
   ++generation_;
-}
-
-void DrillController::on_trouble(const kube::ApiError& error) {
-  if (std::exchange(last_trouble_, error.message()) != error.message())
-    log::warn("drills: {}", error.describe());
 }
 
 DrillController::Kept* DrillController::find(const std::string& plan) {

@@ -89,7 +89,6 @@ class DrillController : public DrillGuard, private kube::WatchHandler {
 
   void on_changed(Json object) override;
   void on_gone(const std::string& uid, const kube::ObjectRef& ref, Json last) override;
-  void on_trouble(const kube::ApiError& error) override;
 
   // REQUIRES for these: the mutex.
   Kept* find(const std::string& plan);
@@ -120,7 +119,6 @@ class DrillController : public DrillGuard, private kube::WatchHandler {
   std::map<std::string, Kept> objects_;        // by uid; guarded by mutex_
   std::set<std::string> file_plans_;           // of the configuration's file; guarded by mutex_
   std::uint64_t generation_ = 0;               // guarded by mutex_
-  std::string last_trouble_;                   // of the watching thread
   std::shared_ptr<const Config> judged_by_;    // of settle()
   std::chrono::microseconds recover_again_{};  // of report(), as is the rest
   std::atomic<bool> recovering_{false};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/kube/claim.h"
+#include "agent/kube/followed_objects.h"
 #include "agent/kube/object_event.h"
 #include "agent/kube/object_status.h"
 #include "base/log.h"
@@ -23,13 +24,11 @@ std::string name_of(const json& object) {
 }  // namespace
 
 void PolicyController::run() {
-  kube::Watch watch(client_, kube::kProtectionPolicies, {}, *this);
-  if (const Status ended = watch.run(stop_); !ended)
-    log::error("protection policies: {}", ended.error().describe());
+  follow_objects(client_, kube::kProtectionPolicies,
+                 object_namespaces(*config_()->kubernetes, own_ns_), stop_, *this);
 }
 
 void PolicyController::on_changed(json object) {
-  last_trouble_.clear();
   const std::lock_guard lock(mutex_);
   Kept& kept = objects_[kube::uid_of(object)];
   update(kept, std::move(object));
@@ -69,11 +68,6 @@ void PolicyController::settle() {
 void PolicyController::on_gone(const std::string& uid, const kube::ObjectRef&, json) {
   const std::lock_guard lock(mutex_);
   if (objects_.erase(uid) > 0) ++generation_;
-}
-
-void PolicyController::on_trouble(const kube::ApiError& error) {
-  if (std::exchange(last_trouble_, error.message()) != error.message())
-    log::warn("protection policies: {}", error.describe());
 }
 
 std::map<std::string, PolicyConfig> PolicyController::policies() const {

@@ -52,7 +52,6 @@ class PolicyController : private kube::WatchHandler {
 
   void on_changed(nlohmann::json object) override;
   void on_gone(const std::string& uid, const kube::ObjectRef& ref, nlohmann::json last) override;
-  void on_trouble(const kube::ApiError& error) override;
   // REQUIRES: the mutex.
   void update(Kept& kept, nlohmann::json object);
   nlohmann::json status_of(const Kept& kept, const SiteStatus& status) const;
@@ -68,7 +67,6 @@ class PolicyController : private kube::WatchHandler {
   mutable std::mutex mutex_;
   std::map<std::string, Kept> objects_;      // by uid; guarded by mutex_
   std::uint64_t generation_ = 0;             // guarded by mutex_
-  std::string last_trouble_;                 // of the watching thread
   std::shared_ptr<const Config> judged_by_;  // of settle()
 };
 

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "agent/kube/claims.h"
+#include "agent/kube/followed_objects.h"
 #include "base/log.h"
 #include "base/log_context.h"
 #include "base/queue.h"
@@ -94,14 +95,8 @@ class RecoveryPoints::Followed : public kube::WatchHandler {
 
 RecoveryPoints::RecoveryPoints(kube::Client& client, Clock& clock, Options options)
     : client_(client), clock_(clock), options_(std::move(options)) {
-  const auto config = options_.config();
-  std::set<std::string> namespaces(config->kubernetes->namespaces.begin(),
-                                   config->kubernetes->namespaces.end());
-  if (namespaces.empty())
-    namespaces.insert("");  // all of them
-  else
-    namespaces.insert(options_.own_ns);
-  for (const std::string& ns : namespaces) followed_.emplace_back(*this, ns);
+  for (const std::string& ns : object_namespaces(*options_.config()->kubernetes, options_.own_ns))
+    followed_.emplace_back(*this, ns);
 }
 
 RecoveryPoints::~RecoveryPoints() = default;

@@ -8,6 +8,7 @@
 #include "agent/kube/claim_points.h"
 #include "agent/kube/claims.h"
 #include "agent/kube/fill.h"
+#include "agent/kube/followed_objects.h"
 #include "agent/kube/object_event.h"
 #include "agent/kube/object_status.h"
 #include "base/log.h"
@@ -51,7 +52,6 @@ kube::Call RestoreController::call() const { return {options_.stop, net::uptime(
 
 void RestoreController::on_changed(json object) {
   const std::string uid = kube::uid_of(object);
-  last_trouble_.clear();
   const std::lock_guard lock(mutex_);
   waiting_[uid] = kube::ref_of(object);
   changed_.notify_all();
@@ -63,19 +63,10 @@ void RestoreController::on_gone(const std::string& uid, const kube::ObjectRef&, 
   not_before_.erase(uid);
 }
 
-void RestoreController::on_trouble(const kube::ApiError& error) {
-  if (std::exchange(last_trouble_, error.message()) != error.message())
-    log::warn("restores: {}", error.describe());
-}
-
-void RestoreController::watch_all() {
-  kube::Watch watch(client_, kube::kRestores, {}, *this);
-  if (const Status ended = watch.run(options_.stop); !ended)
-    log::error("restores: {}", ended.error().describe());
-}
-
 void RestoreController::run() {
-  const std::jthread watching([this] { watch_all(); });
+  const auto namespaces = object_namespaces(*options_.config()->kubernetes, options_.own_ns);
+  const std::jthread watching(
+      [&] { follow_objects(client_, kube::kRestores, namespaces, options_.stop, *this); });
   while (!options_.stop.stop_requested()) {
     std::optional<std::pair<std::string, kube::ObjectRef>> next;
     {

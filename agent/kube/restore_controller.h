@@ -50,8 +50,6 @@ class RestoreController : private kube::WatchHandler {
 
   void on_changed(Json object) override;
   void on_gone(const std::string& uid, const kube::ObjectRef& ref, Json last) override;
-  void on_trouble(const kube::ApiError& error) override;
-  void watch_all();
   Done reconcile(const kube::ObjectRef& ref);
   // What came of it, as the status has it.
   struct Restored {
@@ -86,7 +84,6 @@ class RestoreController : private kube::WatchHandler {
   std::condition_variable_any changed_;
   std::map<std::string, kube::ObjectRef> waiting_;               // by uid; guarded by mutex_
   std::map<std::string, std::chrono::microseconds> not_before_;  // likewise
-  std::string last_trouble_;                                     // of the watching thread
 };
 
 }  // namespace tidemark

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import subprocess
 import sys
 
@@ -81,16 +82,27 @@ class KubeCluster:
     def close(self):
         self.api.close()
 
-    def as_agent(self, *components):
-        """From now on the product is the agent's service account, with the rights that deploy/ gives it."""
+    def as_agent(self, *components, namespaces=()):
+        """From now on the product is the agent's service account, with the rights that deploy/ gives it: of all
+        namespaces, or of these, and then the little besides that docs/kubernetes.md says."""
         rbac, name = "/apis/rbac.authorization.k8s.io/v1", "system:serviceaccount:tidemark:tidemark-agent"
         deploy = os.path.join(ROOT, "deploy/kubernetes")
+        objects = []
         for path in ("base", *(f"components/{one}" for one in components)):
             with open(os.path.join(deploy, path, "rbac.yaml"), encoding="utf-8") as file:
-                for obj in yaml.safe_load_all(file):
-                    plural = obj["kind"].lower() + "s"
-                    space = "" if obj["kind"].startswith("Cluster") else "/namespaces/tidemark"
-                    self.api.make(f"{rbac}{space}/{plural}", obj)
+                objects += yaml.safe_load_all(file)
+        if namespaces:
+            with open(os.path.join(ROOT, "docs/kubernetes.md"), encoding="utf-8") as file:
+                (more,) = re.findall(r"```yaml\n(# Of the cluster, where .*?)```", file.read(), re.DOTALL)
+            objects += yaml.safe_load_all(more)
+        for obj in objects:
+            bound_to = [None] if obj["kind"].startswith("Cluster") else ["tidemark"]
+            if namespaces and obj["kind"] == "ClusterRoleBinding" and obj["metadata"]["name"] == "tidemark-agent":
+                obj = dict(obj, kind="RoleBinding", metadata={"name": "tidemark-agent-here"})
+                bound_to = namespaces
+            for ns in bound_to:
+                space = f"/namespaces/{ns}" if ns else ""
+                self.api.make(f"{rbac}{space}/{obj['kind'].lower()}s", obj)
         self.api.test("tokens", {"add": {"token": "of-the-agent", "user": name, "groups": [
             "system:serviceaccounts", "system:serviceaccounts:tidemark", "system:authenticated"]}})
         with open(self.kubeconfig, encoding="utf-8") as file:

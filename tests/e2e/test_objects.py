@@ -23,11 +23,11 @@ class ObjectCase(ClaimCase):
         super().setUp()
         self.here = self.kube["b"]
 
-    def enable(self, site=None, here=None, points="per_claim: 24"):
+    def enable(self, site=None, here=None, points="per_claim: 24", more=""):
         site, here = site or self.osaka, here or self.here
         here.install_crds()
         site.edit_config("kubernetes: { kubeconfig:",
-                         f"kubernetes: {{ custom_resources: true, recovery_points: {{ {points} }}, kubeconfig:")
+                         f"kubernetes: {{ custom_resources: true, recovery_points: {{ {points} }}, {more}kubeconfig:")
         site.stop_agent()
         site.start_agent()
 
@@ -369,6 +369,28 @@ class Policies(ObjectCase):
         self.restart()
         time.sleep(15)
         self.assertEqual(self.writes(), writes, "a restart writes nothing")
+
+    def test_objects_are_carried_out_where_not_all_namespaces_may_be_read(self):
+        here = self.here
+        here.api.namespace("secret")
+        here.as_agent(namespaces=("shop", "tidemark"))
+        self.enable(more="namespaces: [ shop ], ")
+        policy, drill = {"selector": {}, "destination": "nara", "schedule": {"every": "1h"}}, {"assets": ["nowhere:rbd/rbd/none"]}
+        paths = [self.apply(kind, "one", spec, ns) for ns in ("shop", "tidemark", "secret")
+                 for kind, spec in (("ProtectionPolicy", policy), ("Drill", drill))]
+        paths += [f"{TIDEMARK}/namespaces/{ns}/restores/one" for ns in ("shop", "tidemark", "secret")]
+        for path in paths[6:]:
+            here.api.make(path[:-4], {"apiVersion": "tidemark.dev/v1alpha1", "kind": "Restore",
+                                      "metadata": {"name": "one"}, "spec": {"point": "0" * 32, "target": {"name": "one"}}})
+        for path in paths:
+            if "/secret/" not in path:
+                self.wait_for(f"the status of {path}", lambda path=path: self.conditions(here.get(path)).get("Ready"))
+        self.assertEqual([here.get(path).get("status") for path in paths if "/secret/" in path], [None] * 3)
+        # A namespace that may not be read holds up no other.
+        self.osaka.edit_config("namespaces: [ shop ]", "namespaces: [ shop, secret ]")
+        self.restart()
+        later = self.apply("ProtectionPolicy", "two", policy, "shop")
+        self.wait_for("the status of a later one", lambda: self.conditions(here.get(later)).get("Ready"))
 
 
 if __name__ == "__main__":
