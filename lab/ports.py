@@ -9,7 +9,7 @@ import socket
 # outgoing connections: one of those could sit on ours while nobody listens there.
 FIRST, LAST = 24000, 32000
 
-_held = []  # locks, until this process ends
+_held = []  # descriptors of locks, until this process ends
 
 
 def free_port():
@@ -17,14 +17,14 @@ def free_port():
     folder = f"/tmp/ceph-lab-{os.getuid()}"  # not TMPDIR: all must see the same one
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for port in random.SystemRandom().sample(range(FIRST, LAST), LAST - FIRST):
-        lock = open(os.path.join(folder, f"port-{port}"), "a", encoding="utf-8")
+        lock = os.open(os.path.join(folder, f"port-{port}"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
         except OSError:
-            lock.close()
+            os.close(lock)
             continue
         _held.append(lock)
         return port
