@@ -10,6 +10,7 @@
 #include "agent/cli/restore_instant.h"
 #include "agent/drill/predict.h"
 #include "agent/drill/run.h"
+#include "agent/kube/claim_points.h"
 #include "agent/restore/volume_restore.h"
 #include "agent/service/point_json.h"
 
@@ -35,17 +36,23 @@ Status check_targets(const RestoreArguments& arguments) {
   int targets = 0;
   for (const std::string* target :
        {&arguments.to_image, &arguments.to_file, &arguments.bucket.to_bucket,
-        &arguments.bucket.to_dir, &arguments.claim.to_claim, &arguments.claim.to_bucket_claim})
+        &arguments.bucket.to_dir, &arguments.claim.to_claim, &arguments.claim.to_bucket_claim,
+        &arguments.claim.to_namespace})
     targets += target->empty() ? 0 : 1;
   if (targets != 1)
     return Error(ErrorCode::invalid_argument,
-                 "say where to: exactly one of --to, --to-file, --to-pvc, --to-bucket, --to-dir "
-                 "and --to-obc");
+                 "say where to: exactly one of --to, --to-file, --to-pvc, --to-bucket, --to-dir, "
+                 "--to-obc and --to-namespace");
   if (!arguments.bucket.any_target() && arguments.bucket.any_option())
     return Error(ErrorCode::invalid_argument,
                  "--prefix, --key, --version, --versions and --delete-extra go with --to-bucket "
                  "or --to-dir");
-  if ((arguments.bucket.any_target() || !arguments.claim.to_bucket_claim.empty()) &&
+  const bool all = !arguments.claim.to_namespace.empty();
+  if (all != parse_site_namespace(arguments.asset).has_value() || (all && !arguments.point.empty()))
+    return Error(ErrorCode::invalid_argument,
+                 "--to-namespace goes with [<site>:]k8s/<namespace>, by its newest points, "
+                 "--as-of or --set");
+  if ((arguments.bucket.any_target() || !arguments.claim.to_bucket_claim.empty() || all) &&
       (arguments.in_place || arguments.format != "raw" || !arguments.from_point.empty()))
     return Error(ErrorCode::invalid_argument,
                  "--in-place, --format and --from-point are for volumes");
@@ -169,6 +176,9 @@ Result<int> print_plan(Command& command, VolumeRestore& restore,
 
 Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
   TM_DO(check(arguments));
+  if (!arguments.claim.to_namespace.empty())
+    return restore_namespace(command, arguments.asset, arguments.as_of, arguments.set,
+                             arguments.claim, arguments.force, arguments.plan);
   const auto started = command.clock.uptime();
   TM_TRY(StoreAccess access, command.open_store());
   TM_TRY(const StoreKeys* const keys, access.need_keys());
@@ -181,12 +191,11 @@ Result<int> run_restore(Command& command, const RestoreArguments& arguments) {
                  of_bucket ? "a bucket's point goes to --to-bucket, --to-dir or --to-obc"
                            : "a volume's point goes to --to, --to-file or --to-pvc");
   if (of_bucket || !arguments.claim.to_claim.empty()) {
-    auto code = to_bucket_claim ? restore_bucket_claim(command, access, row, arguments.claim,
-                                                       arguments.force, arguments.plan)
-                : of_bucket     ? restore_bucket(command, access, std::move(row), arguments.bucket,
-                                                 arguments.force, arguments.plan)
-                            : restore_claim(command, access, row, arguments.claim, arguments.force,
-                                            arguments.plan);
+    auto code =
+        arguments.bucket.any_target()
+            ? restore_bucket(command, access, std::move(row), arguments.bucket, arguments.force,
+                             arguments.plan)
+            : restore_claim(command, access, row, arguments.claim, arguments.force, arguments.plan);
     if (!code) return std::move(code).error().context("restore " + arguments.asset);
     return code;
   }
@@ -229,7 +238,8 @@ void add_restore_command(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<RestoreArguments>();
   restore
       ->add_option("ASSET", arguments->asset,
-                   "[<site>:]<asset>, also a claim: k8s/<namespace>/pvc/<name> (or obc)")
+                   "[<site>:]<asset>, also a claim: k8s/<namespace>/pvc/<name> (or obc), or all of "
+                   "a namespace: k8s/<namespace>")
       ->required();
   auto* point = restore->add_option("--point", arguments->point, "id, or its first digits");
   auto* as_of =

@@ -122,27 +122,14 @@ Result<PointRow> Command::find_point_by_id(StoreAccess& access, const std::strin
 
 namespace {
 
-// A set that is not complete is taken only by its name.
 Result<PointRow> find_in_set(StoreAccess& access, const SiteAsset& asset, const std::string& name) {
   TM_TRY(const auto rows, access.store->points(asset.site, ""));
-  std::string id;
-  for (const SetView& set : sets_of(rows)) {
-    const bool ours = std::ranges::any_of(rows, [&](const PointRow& row) {
-      return row.point.record.set == set.id && row.point.record.asset == asset.asset.text();
-    });
-    const bool meant = name == "latest" ? set.complete() : set.id.starts_with(name);
-    if (!ours || !meant) continue;
-    if (!id.empty())
-      return Error(ErrorCode::invalid_argument, "several sets begin with '" + name + "'")
-          .with_hint("see: tidemark points --json");
-    id = set.id;
-    if (name == "latest") break;
-    if (!set.complete())
-      log::warn("set {} is not complete: {} of {} points are there", id, set.points, set.members);
-  }
+  const auto ours = [text = asset.asset.text()](const PointRow& row) {
+    return row.point.record.asset == text;
+  };
+  TM_TRY(const auto set, choose_set(rows, name, ours));
   for (const PointRow& row : rows)
-    if (!id.empty() && row.point.record.set == id && row.point.record.asset == asset.asset.text())
-      return row;
+    if (set && row.point.record.set == set->id && ours(row)) return row;
   return Error(ErrorCode::not_found,
                access.name + " has no point of " + asset.asset.text() + " in a set '" + name + "'")
       .with_hint("see: tidemark points");

@@ -175,7 +175,11 @@ Status ClaimSteps::check_namespace() {
 Result<json> ClaimSteps::find_storage_class() {
   std::string name = common_.target.storage_class;
   const json* const claim = manifest(claims_.kind);
-  if (name.empty() && claim != nullptr) name = json_text(*claim, {"spec", "storageClassName"});
+  if (name.empty() && claim != nullptr) {
+    name = json_text(*claim, {"spec", "storageClassName"});
+    if (const auto here = common_.target.classes.find(name); here != common_.target.classes.end())
+      name = here->second;
+  }
   if (name.empty())
     return Error(ErrorCode::invalid_argument, "the point names no storage class")
         .with_hint("name one with --storage-class");

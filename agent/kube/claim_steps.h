@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stop_token>
@@ -24,8 +25,9 @@ inline constexpr const char* kRestoreLabel = "tidemark.dev/restore";       // th
 
 struct ClaimTarget {
   ClaimName name;
-  std::string storage_class;                // empty: that of the claim that the point was taken of
-  std::optional<std::uint64_t> size_bytes;  // of volumes; nothing: as large as it was
+  std::string storage_class;  // empty: that of the claim that the point was taken of
+  std::map<std::string, std::string> classes;  // what that one is called here, where not the same
+  std::optional<std::uint64_t> size_bytes;     // of volumes; nothing: as large as it was
   std::string bucket;  // of bucket claims; empty: as it was, where that is free
   bool force = false;  // puts aside a claim of that name
   // Who makes a volume: the storage class; we, as a static one; we, as the one that it was.

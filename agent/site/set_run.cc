@@ -132,4 +132,25 @@ std::vector<SetView> sets_of(const std::vector<PointRow>& points) {
   return out;
 }
 
+Result<std::optional<SetView>> choose_set(const std::vector<PointRow>& points,
+                                          const std::string& name,
+                                          const std::function<bool(const PointRow&)>& ours) {
+  std::optional<SetView> found;
+  for (SetView& set : sets_of(points)) {
+    const bool is_ours = std::ranges::any_of(
+        points, [&](const PointRow& row) { return row.point.record.set == set.id && ours(row); });
+    const bool meant = name == "latest" ? set.complete() : set.id.starts_with(name);
+    if (!is_ours || !meant) continue;
+    if (found)
+      return Error(ErrorCode::invalid_argument, "several sets begin with '" + name + "'")
+          .with_hint("see: tidemark points --json");
+    found = std::move(set);
+    if (name == "latest") break;
+    if (!found->complete())
+      log::warn("set {} is not complete: {} of {} points are there", found->id, found->points,
+                found->members);
+  }
+  return found;
+}
+
 }  // namespace tidemark

@@ -1,7 +1,9 @@
 // Several assets at one instant, as one set (agent/backup/set_moment.h).
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,5 +38,11 @@ std::vector<Result<BackupReport>> run_set(
 
 // The sets among `points`, newest first.
 std::vector<SetView> sets_of(const std::vector<PointRow>& points);
+// The set that `name` means, of those with a point that is `ours`: by its id, by how one begins,
+// or "latest", the newest that is complete. One that is not complete is taken only by its name, and
+// told in the log. Nothing where there is none; `invalid_argument` where several are meant.
+Result<std::optional<SetView>> choose_set(const std::vector<PointRow>& points,
+                                          const std::string& name,
+                                          const std::function<bool(const PointRow&)>& ours);
 
 }  // namespace tidemark

@@ -8,7 +8,8 @@ import signal
 
 from bucket_support import BucketCase  # finds the next one's folder
 import gateway
-from claim_support import CORE, STORAGE, TIDEMARK, KubeCluster, bucket_claim, bucket_class, storage_class
+from claim_support import BUCKET_CLASS, CORE, STORAGE, TIDEMARK, KubeCluster, bucket_claim, bucket_class, storage_class
+from claim_support import claim as volume_claim
 from support import MIB, Case, main, rounds
 
 PHOTOS = "k8s/shop/obc/photos"
@@ -175,6 +176,20 @@ class BucketClaims(BucketClaimCase):
         self.assertNotEqual(other["access_key"], login["access_key"])
         self.assertEqual(len(self.buckets()), 2, "the name of the first was taken: another one was made")
         self.assertTrue(found.startswith("photos-"))
+
+    def test_a_namespace_comes_back_with_its_volumes_and_its_buckets(self):
+        _, state, _ = self.photos()
+        self.kube["a"].make_claim(volume_claim("albums", size="8Mi"))
+        self.tokyo.run("backup", "--policy", "claims")
+        there = self.kube["b"]
+        there.api.make(f"{STORAGE}/storageclasses", bucket_class("pictures"))
+        done = self.osaka.run("--json", "restore", "tokyo:k8s/shop", "--to-namespace", "shop", "--static",
+                              "--storage-class", f"{BUCKET_CLASS}=pictures")
+        claims = json.loads(done.text)["claims"]
+        self.assertEqual([one["target"] for one in claims], ["k8s/shop/pvc/albums", PHOTOS])
+        there.bound("albums")
+        self.assert_usable(state)
+        self.assertEqual(there.get(there.buckets_path("photos"))["spec"]["storageClassName"], "pictures")
 
     def test_a_kill_before_any_write_to_the_api(self):
         _, state, _ = self.photos()

@@ -311,6 +311,72 @@ class Claims(ClaimCase):
             self.restore("--set", "latest", what="tokyo:k8s/shop/pvc/" + name, to="shop/" + name)
         self.assertEqual(self.kube["b"].claim_names(), ["orders", "queue"])
 
+    def restore_all(self, *args, to="shop", code=0):
+        done = self.osaka.run("--json", "restore", "tokyo:k8s/shop", "--to-namespace", to, *args, code=None)
+        self.assertEqual(done.returncode, code, done.errors)
+        return json.loads(done.text) if done.text else done.errors
+
+    def test_a_namespace_comes_back_by_one_command(self):
+        there = self.kube["b"]
+        self.tokyo.edit_config("claims: { namespaces: [ shop ] }", "set: true, claims: { namespaces: [ shop ] }")
+        self.assertIn("no point of tokyo:k8s/shop", self.restore_all(code=4))
+        self.orders()
+        self.kube["a"].make_claim(claim("queue"))
+        states = {name: self.scribble(name) for name in ("orders", "queue")}
+        first = self.tokyo.json("backup", "--policy", "claims")["points"]
+        newer = self.scribble()
+        self.back_up()
+        for args, what in ((("--point", first[0]["id"]), "newest points"), (("--storage-class", "kept"), "old=new"),
+                           (("--storage-class", "a=b,c"), "maps no"), (("--size", "1Gi"), "--size"),
+                           (("--to-pvc", "shop/x"), "exactly one")):
+            self.assertIn(what, self.restore_all(*args, code=2))
+        self.assertIn("no set 'ffff'", self.restore_all("--set", "ffff", code=4))
+        self.assertIn("--to-namespace", self.restore(what="tokyo:k8s/shop", code=2))
+        planned = self.restore_all("--plan")
+        self.assertEqual(([one["target"] for one in planned["claims"]], planned["restored"]),
+                         (["k8s/shop/pvc/orders", "k8s/shop/pvc/queue"], 0))
+        self.assertEqual(there.claim_names(), [])
+        # What is in the way of one holds up no other.
+        there.make_claim(claim("orders", size="4Mi"))
+        done = self.restore_all(code=3)
+        self.assertEqual(done["restored"], 1)
+        self.assertEqual([one.get("error", {}).get("code") for one in done["claims"]], ["already_exists", None])
+        there.remove_claim("orders")
+        done = self.restore_all()
+        self.assertEqual([one["resumed"] for one in done["claims"]], [False, True])
+        self.assert_same(self.restored_content("orders"), newer, "the newest point")
+        self.assert_same(self.restored_content("queue"), states["queue"], "the newest point")
+        # All of one instant, to another namespace and class.
+        there.api.namespace("copy")
+        there.api.make(f"{STORAGE}/storageclasses", storage_class("kept", reclaimPolicy="Retain"))
+        for args in (("--set", "latest"), ("--as-of", first[0]["time"], "--force")):
+            done = self.restore_all("--storage-class", "rook-ceph-block=kept,no-such=at-all", *args, to="copy")
+            self.assertEqual({one["point"]["id"] for one in done["claims"]}, {one["id"] for one in first})
+            for name, state in states.items():
+                self.assertEqual(there.bound(name, "copy")["spec"]["storageClassName"], "kept")
+                self.assert_same(self.content(there.image(name, "copy"), io=self.io["b"]), state, name)
+
+    def test_a_namespace_goes_on_where_a_kill_ended_it(self):
+        states, there = {}, self.kube["b"]
+        for name in ("orders", "queue", "users"):
+            self.kube["a"].make_claim(claim(name))
+            states[name] = self.scribble(name)
+        self.tokyo.run("backup", "--policy", "claims")
+        command = self.osaka.command("--json", "--quiet", "restore", "tokyo:k8s/shop", "--to-namespace", "shop")
+        before = there.writes()
+        self.restore_all()
+        total = there.writes() - before
+        for number in sorted(self.random.sample(range(total), rounds(3))):
+            with self.subTest(f"killed before write {number} of {total}"):
+                for name in states:
+                    there.remove_claim(name)
+                self.assertEqual(there.killed_at(command, number).returncode, -signal.SIGKILL)
+                self.restore_all()
+                self.assertEqual(there.claim_names(), sorted(states))
+                for name, state in states.items():
+                    self.assert_same(self.restored_content(name), state, name)
+                self.assertEqual(len(rbd.RBD().list(self.io["b"])), len(states), "images that nobody has")
+
     def test_claims_without_a_volume_of_ours_are_named_and_left_out(self):
         here = self.kube["a"]
         self.orders()
