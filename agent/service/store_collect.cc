@@ -62,8 +62,7 @@ Status StoreService::add_repacked(const PackId& id, ByteView bytes,
   TM_DO(still_owner());
   const auto tracked = [this](const PackId& pack) { return is_tracked(pack); };
   if (std::ranges::all_of(from, tracked)) return {};
-  TM_DO(write_pack(id, bytes));
-  TM_DO(backend_->remove(pack_mark_name(id)));
+  TM_DO(keep_pack(id, bytes));
   // Whoever was told of a chunk counts on the pack that it was in then.
   const std::unique_lock gate(pin_gate_);
   TM_DO(still_owner());

@@ -368,16 +368,7 @@ Result<std::vector<bool>> StoreService::missing(const UploadSession& upload,
   if (ids.size() > kIdsPerCallMax) return Error(ErrorCode::invalid_argument, "too many ids");
   TM_TRY(const SessionRow row, live_session(upload));
   const std::shared_lock gate(pin_gate_);
-  TM_TRY(const auto found, catalog_->find_chunks(ids));
-  std::vector<bool> out(ids.size());
-  std::unordered_set<PackId, IdHash> packs;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    out[i] = !found[i];
-    if (found[i]) packs.insert(found[i]->location.pack);
-  }
-  // What is called present must still be there at the commit.
-  const std::vector<PackId> pins(packs.begin(), packs.end());
-  if (!pins.empty()) TM_DO(pin(row.id, pins));
+  TM_TRY(auto out, hold(row.id, ids));
   if (clock_.now() - row.renewed > kSessionRenewal)
     TM_DO(unless_ended(catalog_->renew_session(row.id, clock_.now(), 0)));
   return out;
@@ -392,6 +383,20 @@ Status StoreService::pin(const SessionId& session, std::span<const PackId> packs
   return {};
 }
 
+Result<std::vector<bool>> StoreService::hold(const SessionId& session,
+                                             std::span<const ChunkId> ids) {
+  TM_TRY(const auto found, catalog_->find_chunks(ids));
+  std::vector<bool> missing(ids.size());
+  std::unordered_set<PackId, IdHash> packs;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    missing[i] = !found[i];
+    if (found[i]) packs.insert(found[i]->location.pack);
+  }
+  const std::vector<PackId> pins(packs.begin(), packs.end());
+  if (!pins.empty()) TM_DO(pin(session, pins));
+  return missing;
+}
+
 Status StoreService::write_pack(const PackId& id, ByteView bytes) {
   // A writer would keep what is there: a blob that the catalog does not know as whole may hold
   // anything.
@@ -401,13 +406,6 @@ Status StoreService::write_pack(const PackId& id, ByteView bytes) {
   TM_TRY(const auto writer, backend_->writer(pack_blob_name(id)));
   TM_DO(writer->append(bytes));
   return writer->commit();
-}
-
-Result<bool> StoreService::knows_all(std::span<const PackEntry> entries) {
-  std::vector<ChunkId> ids;
-  for (const PackEntry& entry : entries) ids.push_back(entry.id);
-  TM_TRY(const auto found, catalog_->find_chunks(ids));
-  return std::ranges::all_of(found, [](const auto& row) { return row.has_value(); });
 }
 
 Status StoreService::put_pack(const UploadSession& upload, const PackId& id, ByteView bytes) {
@@ -422,15 +420,25 @@ Status StoreService::put_pack(const UploadSession& upload, const PackId& id, Byt
   // What a peer sends is its mistake, not damage of ours.
   if (!index)
     return Error(ErrorCode::invalid_argument, index.error().message()).context("pack refused");
+  std::vector<ChunkId> ids;
+  for (const PackEntry& entry : index->entries) ids.push_back(entry.id);
+  // What another pack has already keeps its place there, and the session counts on that one then.
   if (known && !known->damaged) {
     // What was in it may lie in another pack since, which went: then it is kept once more.
-    TM_TRY(const bool all, knows_all(index->entries));
-    if (all) return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
+    const std::shared_lock gate(pin_gate_);
+    TM_TRY(const auto missing, hold(row.id, ids));
+    if (std::ranges::find(missing, true) == missing.end())
+      return unless_ended(catalog_->renew_session(row.id, clock_.now(), 0));
   }
   TM_DO(check_quota(row.site, bytes.size()));
   TM_DO(check_pack_key(bytes, descriptor_.encrypted, descriptor_.key_id));
   if (!descriptor_.encrypted) TM_DO(check_plain_blobs(bytes, index->entries));
-  TM_DO(keep_pack(id, bytes, index->entries));
+  TM_DO(keep_pack(id, bytes));
+  {
+    const std::shared_lock gate(pin_gate_);
+    TM_DO(catalog_->add_pack(row_of(id, bytes, index->entries.size()), index->entries));
+    TM_DO(hold(row.id, ids));
+  }
   return unless_ended(catalog_->renew_session(row.id, clock_.now(), bytes.size()));
 }
 
@@ -442,11 +450,9 @@ PackRow StoreService::row_of(const PackId& id, ByteView bytes, std::size_t entri
   return pack;
 }
 
-Status StoreService::keep_pack(const PackId& id, ByteView bytes,
-                               std::span<const PackEntry> entries) {
+Status StoreService::keep_pack(const PackId& id, ByteView bytes) {
   TM_DO(write_pack(id, bytes));
-  TM_DO(backend_->remove(pack_mark_name(id)));
-  return catalog_->add_pack(row_of(id, bytes, entries.size()), entries);
+  return backend_->remove(pack_mark_name(id));
 }
 
 Status StoreService::set_aside(const PackId& id) {
@@ -464,7 +470,8 @@ Status StoreService::add_saved(const PackId& id, ByteView bytes,
     const std::lock_guard lock(tracked_mutex_);
     tracked_.insert(id);
   }
-  return keep_pack(id, bytes, entries);
+  TM_DO(keep_pack(id, bytes));
+  return catalog_->add_pack(row_of(id, bytes, entries.size()), entries);
 }
 
 Status StoreService::check_chunks_present(std::span<const ChunkId> ids) {

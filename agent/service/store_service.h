@@ -169,6 +169,9 @@ class StoreService final : public PointStore {
   Status close_sessions_of(std::string_view asset, std::string_view site);
   Result<SessionRow> live_session(const UploadSession& session);
   Status pin(const SessionId& session, std::span<const PackId> packs);
+  // Pins the packs in which `ids` lie, so that what is there now still is at the commit; for each
+  // whether it is not. REQUIRES: pin_gate_ is held.
+  Result<std::vector<bool>> hold(const SessionId& session, std::span<const ChunkId> ids);
   void watch_clock_of(const PointRecord& record);
   Status check_lock(const PointId& id);
   // When the last lock of a point ends, the source's or the store's own.
@@ -199,9 +202,8 @@ class StoreService final : public PointStore {
   // All nodes below `root` that were not known to be complete; `refused` where anything is missing.
   Result<std::vector<ChunkId>> check_complete(const TreeRoot& root);
   Status check_chunks_present(std::span<const ChunkId> ids);
-  // Makes the pack durable and known; other bytes that lie under its name are replaced.
-  Status keep_pack(const PackId& id, ByteView bytes, std::span<const PackEntry> entries);
-  Result<bool> knows_all(std::span<const PackEntry> entries);
+  // Makes the pack durable; other bytes that lie under its name are replaced.
+  Status keep_pack(const PackId& id, ByteView bytes);
   static PackRow row_of(const PackId& id, ByteView bytes, std::size_t entries);
   Status write_pack(const PackId& id, ByteView bytes);
   Result<PointRow> adopt_record(const PointId& id);
