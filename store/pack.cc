@@ -20,6 +20,8 @@ constexpr std::size_t kSaltBytes = 32;
 constexpr std::size_t kKeyIdBytes = 16;  // enough of the key id to tell keys apart
 // An index entry: id, kind, codec, and three varints of at least a byte each.
 constexpr std::size_t kIndexEntryBytesMin = 32 + 1 + 1 + 1 + 1;
+constexpr std::size_t kSmallPackBytes = 256 * kKiB;
+constexpr std::size_t kPackBytesReserved = kPackBytesTarget + 2 * kBlobPlainBytesMax;
 
 struct ZstdFree {
   void operator()(ZSTD_CCtx* c) const { ZSTD_freeCCtx(c); }
@@ -145,12 +147,13 @@ void PackWriter::begin() {
   w.raw(salt);
   TM_CHECK(w.size() == kPackHeaderBytes);
   bytes_ = w.take();
-  bytes_.reserve(kPackBytesTarget + 2 * kBlobPlainBytesMax);
   if (keys_.encrypted()) key_ = keys_.pack_key(salt);
 }
 
 void PackWriter::add(const EncodedBlob& blob) {
   TM_CHECK(entries_.size() < kPackEntriesMax);
+  // One that is more than small gets at once what it may grow to: no megabytes are copied again.
+  if (bytes_.size() + blob.body.size() > kSmallPackBytes) bytes_.reserve(kPackBytesReserved);
   PackEntry entry;
   entry.id = blob.id;
   entry.kind = blob.kind;
@@ -314,8 +317,8 @@ Result<OpenedBlob> open_blob(const StoreKeys& keys, ByteView header, const PackE
   out.body = stored.subspan(prefix);
   if (sealed) {
     const SecretKey key = keys.pack_key(header.subspan(32, kSaltBytes));
-    TM_TRY(out.bytes, aes_gcm_open(key, nonce_of(entry.ordinal),
-                                   blob_aad(header, entry, out.clear), out.body));
+    TM_TRY(out.bytes, aes_gcm_open(key, nonce_of(entry.ordinal), blob_aad(header, entry, out.clear),
+                                   out.body));
     out.body = out.bytes;
   }
   if (out.clear.size() > entry.plain_size) return pack_error("a blob has an impossible length");
