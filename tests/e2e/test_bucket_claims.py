@@ -325,7 +325,7 @@ class BucketClaims(BucketClaimCase):
         self.assertIn("no namespace nowhere", self.restore(to="nowhere/photos", code=4))
         gateway.client(self.users["b"]).create_bucket(Bucket="taken")
         self.assertIn("bucket taken is there", self.restore("--bucket", "taken", code=5))
-        self.assertIn("go with --to-pvc", self.restore("--size", "1Gi", code=2))
+        self.assertIn("--size goes with --to-pvc", self.restore("--size", "1Gi", code=2))
         self.assertIn("a bucket's point goes to", self.osaka.run(
             "restore", "tokyo:" + PHOTOS, "--to-pvc", "shop/photos", code=2).errors)
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "photos"}, "stringData": {"mine": "x"}}
