@@ -44,6 +44,8 @@ import tempfile
 import time
 import uuid
 
+import ports
+
 DAEMONS = ("mon", "mgr", "osd", "rgw")
 DEFAULT_OSD_BYTES = {"memstore": 12 << 30, "bluestore": 32 << 30}
 # An OSD notices only after a second or so that it is full.  A fast writer would pass the end of
@@ -261,9 +263,7 @@ def asok_command(path, prefix):
 # --- ports -----------------------------------------------------------------------------------
 
 def _registry():
-    folder = "/tmp/ceph-lab-%d" % os.getuid()  # not TMPDIR: all must see the same one
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    return os.path.join(folder, "ports.json")
+    return os.path.join(ports.registry_folder(), "ports.json")
 
 
 def _load_registry(path):
@@ -272,16 +272,6 @@ def _load_registry(path):
             return json.load(text)
     except (OSError, ValueError):
         return {}
-
-
-def _port_free(port):
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _last_port():
@@ -301,7 +291,7 @@ def reserve_ports(directory):
                 if os.path.isdir(owner) and owner != directory}
         for base in range(FIRST_PORT, _last_port() - PORTS_PER_CLUSTER, PORTS_PER_CLUSTER):
             block = range(base, base + PORTS_PER_CLUSTER)
-            if str(base) not in held and all(_port_free(port) for port in block):
+            if str(base) not in held and all(ports.is_free(port) for port in block):
                 held[str(base)] = directory
                 write_file(path, json.dumps(held, indent=1))
                 return base
