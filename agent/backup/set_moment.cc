@@ -15,6 +15,12 @@ void SetMoment::fail(const Error& error) {
     failure_ = error;
   }
   change_.notify_all();
+  thaw();
+}
+
+void SetMoment::thaw() {
+  const std::lock_guard lock(hooks_mutex_);
+  ignore_error(hooks_.end(), "the set has failed already");
 }
 
 Status SetMoment::meet(Meeting meeting, std::chrono::microseconds limit,
@@ -26,7 +32,14 @@ Status SetMoment::meet(Meeting meeting, std::chrono::microseconds limit,
     const Status done = last();
     if (!done) fail(done.error());
     lock.lock();
-    if (failure_) return *failure_;
+    failed_by_hook_ = failed_by_hook_ || !done;
+    if (failure_) {
+      // Somebody else's, perhaps from before the hook ran.
+      const Error why = *failure_;
+      lock.unlock();
+      thaw();
+      return why;
+    }
     over_[meeting] = true;
     lock.unlock();
     change_.notify_all();
@@ -79,10 +92,19 @@ std::map<std::string, std::string> SetMoment::labels() const {
           {std::string(kSetWindowLabel), std::to_string((last_ - instant_).count())}};
 }
 
+std::optional<Error> SetMoment::missed() const {
+  const std::lock_guard lock(mutex_);
+  const bool while_holding = over_[kReady] && !over_[kTaken] && !failed_by_hook_;
+  return while_holding && !options_.stop.stop_requested() ? failure_ : std::nullopt;
+}
+
 SetMember::~SetMember() { end(Error(ErrorCode::cancelled, "a member of the set ended")); }
 
 Status SetMember::ready() {
-  return set_.meet(SetMoment::kReady, set_.options_.limit, [this] { return set_.hooks_.begin(); });
+  return set_.meet(SetMoment::kReady, set_.options_.limit, [this] {
+    const std::lock_guard lock(set_.hooks_mutex_);
+    return set_.hooks_.begin();
+  });
 }
 
 Status SetMember::held() {
@@ -105,7 +127,10 @@ Status SetMember::taken(const Status& snapshot, bool frozen) {
     set_.frozen_ = set_.frozen_ && frozen;
   }
   const auto over = [this]() -> Status {
-    TM_DO(set_.hooks_.end());
+    {
+      const std::lock_guard lock(set_.hooks_mutex_);
+      TM_DO(set_.hooks_.end());
+    }
     if (set_.options_.on_past) set_.options_.on_past();
     return {};
   };

@@ -57,6 +57,10 @@ class SetMoment {
   // Once a member's taken() succeeded: the time of all points, and what their labels say.
   Timestamp time() const;
   std::map<std::string, std::string> labels() const;
+  // Once all members have ended: what failed the set, where all were ready and an image could not
+  // be held or its snapshot not be taken in time. Such a set may go well at once when it is begun
+  // anew; a hook that failed, and what was called off, are no such failures.
+  std::optional<Error> missed() const;
 
  private:
   friend class SetMember;
@@ -64,20 +68,25 @@ class SetMoment {
   // Waits until all members have come; the last one does `last` before the others go on.
   Status meet(Meeting meeting, std::chrono::microseconds limit,
               const std::function<Status()>& last);
+  // The first error is the set's. What the hooks froze thaws at once, for the members may take long
+  // to end.
   void fail(const Error& error);
+  void thaw();
   Status take_place();
   void leave_place();
 
   const Options options_;
   Clock& clock_;
-  HookedMoment hooks_;  // of the last one at a meeting
+  std::mutex hooks_mutex_;
+  HookedMoment hooks_;  // guarded by hooks_mutex_: of the last one at a meeting, or of who failed
   mutable std::mutex mutex_;
   std::condition_variable_any change_;
   std::array<std::size_t, kMeetings> came_{};  // guarded by mutex_, as is the rest
   std::array<bool, kMeetings> over_{};         // all came
   std::optional<Error> failure_;
+  bool failed_by_hook_ = false;
   bool frozen_ = true;
-  std::optional<Timestamp> time_;                // the instant
+  std::optional<Timestamp> time_;                 // the instant
   std::chrono::microseconds instant_{}, last_{};  // by uptime; of the last snapshot
   std::size_t sending_ = 0;
 };

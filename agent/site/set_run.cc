@@ -14,6 +14,10 @@
 namespace tidemark {
 namespace {
 
+// A cluster that is busy for some seconds lets a lock's owner or a snapshot be late, and nobody's
+// writes shall wait for it long.
+constexpr int kTries = 3;
+
 std::string new_set_id(const std::string& name) {
   std::array<std::uint8_t, 4> digits{};
   random_bytes(digits);
@@ -54,15 +58,13 @@ std::string label_of(const PointRecord& record, std::string_view name) {
   return at == record.labels.end() ? std::string() : at->second;
 }
 
-}  // namespace
-
-std::vector<Result<BackupReport>> run_set(
+// One try. `missed`: what SetMoment says of it.
+std::vector<Result<BackupReport>> run_once(
     const Config& config, const std::shared_ptr<PolicyLimits>& limits, Clock& clock,
     StoreAccess* own_store, const SetPlan& plan,
-    const std::vector<std::shared_ptr<BackupProgress>>& progress, std::stop_token stop) {
+    const std::vector<std::shared_ptr<BackupProgress>>& progress, const std::stop_token& stop,
+    std::optional<Error>& missed) {
   const std::size_t count = plan.jobs.size();
-  if (const auto good = check(plan); !good)
-    return std::vector<Result<BackupReport>>(std::max<std::size_t>(count, 1), good.error());
   // Two sets that share images would hold some each, and wait for the others.
   static std::binary_semaphore one_moment{1};
   one_moment.acquire();
@@ -99,6 +101,7 @@ std::vector<Result<BackupReport>> run_set(
       });
   }
   leave();
+  missed = moment.missed();
   const auto taken = static_cast<std::size_t>(
       std::ranges::count_if(reports, [](const auto& report) { return report.has_value(); }));
   if (taken == count) {
@@ -109,6 +112,24 @@ std::vector<Result<BackupReport>> run_set(
     log::error("set {} is not complete: {} of {} points were taken", moment.id(), taken, count);
   }
   return reports;
+}
+
+}  // namespace
+
+std::vector<Result<BackupReport>> run_set(
+    const Config& config, const std::shared_ptr<PolicyLimits>& limits, Clock& clock,
+    StoreAccess* own_store, const SetPlan& plan,
+    const std::vector<std::shared_ptr<BackupProgress>>& progress, std::stop_token stop) {
+  if (const auto good = check(plan); !good)
+    return std::vector<Result<BackupReport>>(std::max<std::size_t>(plan.jobs.size(), 1),
+                                             good.error());
+  for (int tries = 1;; ++tries) {
+    std::optional<Error> missed;
+    auto reports = run_once(config, limits, clock, own_store, plan, progress, stop, missed);
+    if (!missed || tries == kTries) return reports;
+    log::warn("set {}: its moment was missed, it is tried again: {}", plan.name,
+              missed->describe());
+  }
 }
 
 std::vector<SetView> sets_of(const std::vector<PointRow>& points) {

@@ -29,8 +29,9 @@ struct SetView {
 
 // Backs up all members, each on a thread and with connections of its own; the moments of two sets
 // of one process come one after the other. The reports are in the order of the jobs; `progress` has
-// one for each. Before the instant all fail together; `invalid_argument` for no members, for more
-// than 64, and for members that go to different stores.
+// one for each. Before the instant all fail together; where all were ready and images could not be
+// held in time, the set is begun anew, hooks and all, twice at most. `invalid_argument` for no
+// members, for more than 64, and for members that go to different stores.
 std::vector<Result<BackupReport>> run_set(
     const Config& config, const std::shared_ptr<PolicyLimits>& limits, Clock& clock,
     StoreAccess* own_store, const SetPlan& plan,

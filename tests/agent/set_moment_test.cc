@@ -116,9 +116,25 @@ TEST_F(SetMomentTest, WhoeverFailsBeforeTheInstantFailsAll) {
       ASSERT_FALSE(end) << step;
       EXPECT_EQ(end.error().code(), ErrorCode::not_found) << step;
     }
-    // What was half frozen thaws, though the set is not taken.
+    // What was half frozen thaws, though the set is not taken, and before its moment is destroyed:
+    // its members may take long to end.
     EXPECT_EQ(befores_, step == 0 ? 0 : 1);
+    EXPECT_EQ(afters_, befores_);
   }
+}
+
+TEST_F(SetMomentTest, WhatIsFrozenWhileItIsCalledOffThaws) {
+  auto some = options(3);
+  some.hooks.before = [&]() -> Status {
+    ++befores_;
+    stop_.request_stop();
+    std::this_thread::sleep_for(milliseconds(50));  // so that the others give up meanwhile
+    return {};
+  };
+  SetMoment moment(some, clock_);
+  run(moment, 3, [&](std::size_t, SetMember& member) { return member.ready(); });
+  EXPECT_EQ(befores_, 1);
+  EXPECT_EQ(afters_, 1);
 }
 
 TEST_F(SetMomentTest, AHookThatFailsFailsAllAndTheOtherRunsAllTheSame) {
@@ -161,6 +177,47 @@ TEST_F(SetMomentTest, AMemberThatIsLateIsNotWaitedForForever) {
     return end;
   });
   for (const Status& end : ends) EXPECT_EQ(end.error().code(), ErrorCode::deadline_exceeded);
+  EXPECT_FALSE(moment.missed()) << "it was not ready";
+}
+
+TEST_F(SetMomentTest, ItIsMissedWhereAllWereReadyAndOneIsLate) {
+  for (const bool late_snapshot : {false, true}) {
+    SetMoment moment(options(3), clock_);
+    run(moment, 3, [&](std::size_t i, SetMember& member) -> Status {
+      const Error late(ErrorCode::deadline_exceeded, "late");
+      TM_DO(member.ready());
+      if (i == 1 && !late_snapshot) return late;
+      TM_DO(member.held());
+      return member.taken(i == 1 ? Status(late) : Status(), true);
+    });
+    ASSERT_TRUE(moment.missed());
+    EXPECT_EQ(moment.missed()->code(), ErrorCode::deadline_exceeded);
+  }
+}
+
+TEST_F(SetMomentTest, ItIsNotMissedWhereItIsPastOrAHookFailedOrItWasCalledOff) {
+  const auto way = [](std::size_t, SetMember& member) { return all_of_it(member); };
+  SetMoment past(options(3), clock_);
+  run(past, 3, way);
+  EXPECT_FALSE(past.missed());
+  for (Status* const hook : {&before_, &after_}) {
+    *hook = Error(ErrorCode::deadline_exceeded, "the hook hangs");
+    SetMoment failed(options(3), clock_);
+    run(failed, 3, way);
+    EXPECT_FALSE(failed.missed());
+    *hook = {};
+  }
+  SetMoment called_off(options(3), clock_);
+  run(called_off, 3, [&](std::size_t i, SetMember& member) -> Status {
+    TM_DO(member.ready());
+    if (i == 0) {
+      stop_.request_stop();
+      return Error(ErrorCode::cancelled, "interrupted");
+    }
+    TM_DO(member.held());
+    return member.taken({}, true);
+  });
+  EXPECT_FALSE(called_off.missed());
 }
 
 TEST_F(SetMomentTest, CanBeCalledOff) {

@@ -179,5 +179,21 @@ def sh(*args, **kwargs):
     return subprocess.run(args, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
 
 
+class Result(unittest.TextTestResult):
+    """Says at once what went wrong: of a long log, often only the beginning is kept."""
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.tell(err)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.tell(err)
+
+    def tell(self, err):
+        self.stream.writeln(str(err[1])[-2000:])
+        self.stream.flush()
+
+
 def main():
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, testRunner=unittest.TextTestRunner(resultclass=Result, verbosity=2))

@@ -1,5 +1,6 @@
 """Several images and buckets at one instant, and the choice of assets by labels."""
 
+import json
 import os
 import re
 import signal
@@ -103,6 +104,25 @@ class Sets(Case):
         self.assertEqual(self.counter("first", "latest"), counters[-1])
         shown = self.osaka.json("points", "show", self.points()[0]["id"])
         self.assertTrue(shown["set_complete"])
+        self.assertEqual(len([s for s in self.snapshots("first") if s.startswith("tidemark.")]), 1)
+        self.assert_good_store()
+
+    def test_a_moment_that_is_missed_comes_again(self):
+        # A client that stands still with the lock of an image, once all members are ready.
+        for name in ("first", "second"):
+            self.create(name, mib=8)
+        writer = self.writer()
+        stalled = os.path.join(self.dir, "stalled")
+        self.hooks(f"[ -e {stalled} ] || {{ touch {stalled}; kill -STOP {writer.pid}; }}",
+                   f"kill -CONT {writer.pid}")
+        taken = self.take("first", "second")
+        points = json.loads(taken.text)["points"]
+        self.assertEqual({point["labels"]["set.guarantee"] for point in points}, {"frozen"})
+        self.assertIn("its moment was missed", taken.errors)
+        self.assertEqual(len(self.points()), 2)
+        self.assertIsNone(writer.poll(), "the writer goes on")
+        set_id = points[0]["set"]
+        self.assertIn(self.counter("first", set_id) - self.counter("second", set_id), (0, 1))
         self.assertEqual(len([s for s in self.snapshots("first") if s.startswith("tidemark.")]), 1)
         self.assert_good_store()
 
