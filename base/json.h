@@ -1,8 +1,9 @@
-// Reads fields of JSON that came from outside.
+// Fields of JSON: those of what came from outside, and those of what is told.
 #pragma once
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 namespace tidemark {
 
@@ -10,6 +11,11 @@ namespace tidemark {
 inline std::string text_at(const nlohmann::json& json, const char* key) {
   const auto it = json.find(key);
   return it != json.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+// null for "".
+inline nlohmann::json text_or_null(std::string_view text) {
+  return text.empty() ? nlohmann::json() : nlohmann::json(text);
 }
 
 }  // namespace tidemark

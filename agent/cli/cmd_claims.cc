@@ -2,13 +2,12 @@
 
 #include "agent/cli/command.h"
 #include "agent/kube/claims.h"
+#include "base/json.h"
 
 namespace tidemark {
 namespace {
 
 using nlohmann::json;
-
-json text_or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
 Result<int> list_claims(Command& command) {
   TM_TRY(const Config* const config, command.config());

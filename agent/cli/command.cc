@@ -202,6 +202,11 @@ void Command::print(const nlohmann::json& json, const std::function<void()>& tex
   }
 }
 
+void print_error(const Error& error) {
+  std::fprintf(stderr, "tidemark: %s\n", error.message().c_str());
+  if (!error.hint().empty()) std::fprintf(stderr, "  %s\n", error.hint().c_str());
+}
+
 std::string shown_time(Timestamp t) { return format_time({t.us - t.us % 1'000'000}); }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {

@@ -94,6 +94,8 @@ void add_completion_command(CLI::App& app, Command& command);
 
 // A time as tables show it: to the second.
 std::string shown_time(Timestamp t);
+// An error and its hint, for people, on stderr.
+void print_error(const Error& error);
 // Left-aligned columns under a heading, on stdout.
 void print_table(const std::vector<std::vector<std::string>>& rows);
 

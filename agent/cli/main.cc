@@ -61,8 +61,7 @@ int report(const Error& error, const Globals& globals) {
         stderr, "%s\n",
         error_json(error).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
-    std::fprintf(stderr, "tidemark: %s\n", error.message().c_str());
-    if (!error.hint().empty()) std::fprintf(stderr, "  %s\n", error.hint().c_str());
+    print_error(error);
   }
   return exit_code_of(error);
 }

@@ -10,6 +10,7 @@
 #include "agent/kube/claim_restore.h"
 #include "agent/kube/fill.h"
 #include "agent/service/point_json.h"
+#include "base/json.h"
 #include "base/text.h"
 
 namespace tidemark {
@@ -96,8 +97,6 @@ ClaimOutcome planned(const PointRow& point, const std::string& target) {
            shown_time(point.point.record.time) + ", to " + target},
           {}};
 }
-
-json text_or_null(const std::string& text) { return text.empty() ? json() : json(text); }
 
 ClaimOutcome outcome(const PointRow& point, const std::string& target,
                      const BucketClaimRestored& done, const BucketFill& work,
@@ -261,11 +260,6 @@ Result<ClaimOutcome> restore_to(Command& command, StoreAccess& access, const Poi
 
 void print_lines(const ClaimOutcome& outcome) {
   for (const std::string& line : outcome.lines) std::puts(line.c_str());
-}
-
-void print_error(const Error& error) {
-  std::fprintf(stderr, "tidemark: %s\n", error.message().c_str());
-  if (!error.hint().empty()) std::fprintf(stderr, "  %s\n", error.hint().c_str());
 }
 
 Result<ClaimPoints> chosen_points(Command& command, StoreAccess& access, const SiteNamespace& where,

@@ -4,6 +4,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
+
 namespace tidemark {
 namespace {
 
@@ -12,8 +14,6 @@ using nlohmann::json;
 json time_json(const std::optional<Timestamp>& time) {
   return time ? json(format_time(*time)) : json(nullptr);
 }
-
-json text_or_null(std::string_view text) { return text.empty() ? json(nullptr) : json(text); }
 
 }  // namespace
 

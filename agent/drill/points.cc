@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "agent/retention/points.h"
 #include "agent/site/set_run.h"
 #include "agent/standby/failback.h"
 
@@ -10,10 +11,6 @@ namespace tidemark {
 namespace {
 
 using Rows = std::vector<PointRow>;
-
-bool discarded(const PointRow& row) {
-  return row.point.record.labels.contains(std::string(kDiscardedLabel));
-}
 
 class Chooser {
  public:
@@ -65,7 +62,8 @@ Result<std::vector<DrillChoice>> covered_assets(PointStore& store, const DrillCo
 // Usable points, by the instants that they are of.
 Result<Rows> points_of(PointStore& store, const DrillChoice& choice) {
   TM_TRY(Rows rows, store.points(choice.site, choice.asset));
-  std::erase_if(rows, [](const PointRow& row) { return row.deleted || discarded(row); });
+  std::erase_if(rows,
+                [](const PointRow& row) { return row.deleted || is_discarded(row.point.record); });
   std::ranges::stable_sort(rows, {}, time_of);
   return rows;
 }
@@ -92,7 +90,8 @@ Status choose_set(PointStore& store, const DrillConfig& plan, Chooser& chooser,
     if (!rows.empty()) choice.newest = time_of(rows.back());
   }
   TM_TRY(Rows rows, store.points("", ""));
-  std::erase_if(rows, [](const PointRow& row) { return row.deleted || discarded(row); });
+  std::erase_if(rows,
+                [](const PointRow& row) { return row.deleted || is_discarded(row.point.record); });
   std::vector<Members> sets;
   for (const SetView& set : sets_of(rows)) {
     if (!set.complete()) continue;

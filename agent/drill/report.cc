@@ -43,7 +43,6 @@ json seconds(Duration duration) { return static_cast<double>(duration.count()) /
 json seconds(const std::optional<Duration>& duration) {
   return duration ? seconds(*duration) : json(nullptr);
 }
-json text_or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
 json measure_json(const DrillMeasure& measure) {
   return {{"objective_seconds", seconds(measure.objective)},

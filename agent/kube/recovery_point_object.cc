@@ -4,7 +4,7 @@
 #include <map>
 
 #include "agent/kube/claims.h"
-#include "agent/retention/keep.h"
+#include "agent/retention/points.h"
 #include "base/crypto.h"
 
 namespace tidemark {
@@ -28,7 +28,7 @@ ObjectCondition availability(const PointRecord& record, const std::string& store
   if (record.labels.contains(std::string(kInPartLabel))) {
     out.reason = "InPart";
     out.message += "; it lacks a part of the bucket";
-  } else if (record.labels.contains(std::string(kDiscardedLabel))) {
+  } else if (is_discarded(record)) {
     out.reason = "Discarded";
     out.message += "; what a failback gave up";
   }
