@@ -52,7 +52,8 @@ class Case(unittest.TestCase):
             io = connection.open_ioctx("rbd")
             self.addCleanup(io.close)
             self.io[name] = io
-            self.addCleanup(self.remove_images, io)
+            self.addCleanup(self.remove_free_images, io)
+        for io in self.io.values():
             self.remove_images(io)
         self.pair = Pair(os.path.join(self.dir, "sites"), BINARY, self.a, self.b,
                          backend=self.backend, **self.pair_options)
@@ -61,17 +62,43 @@ class Case(unittest.TestCase):
         self.pair.osaka.start_agent()
 
     def remove_images(self, io):
+        """All of them, also those that a client had that was killed."""
+        self.wait_for("the images to go", lambda: not self.remove_free_images(io), killed=True)
+
+    def remove_free_images(self, io):
+        """Those that nobody has open; the others' names."""
+        busy = []
         for namespace in ["", *rbd.RBD().namespace_list(io)]:
             io.set_namespace(namespace)
-            for _ in range(3):  # children before parents
+            for left in (2, 1, 0):  # children before parents
                 for name in rbd.RBD().list(io):
                     try:
                         self.remove_image(io, name)
                     except rbd.ImageHasSnapshots:
                         pass
                     except rbd.ImageBusy:
-                        pass
+                        busy += [name] if left == 0 else []
         io.set_namespace("")
+        return busy
+
+    def end_dead_watches(self):
+        """Ceph 16 now and then forgets to end the watch of a client that was killed while it opened an image (one
+        kill of 75 right then). Nobody can remove that image, until 30 s after its placement group has peered anew."""
+        for name, cluster in (("a", self.a), ("b", self.b)):
+            if watched := list(self.watched_images(self.io[name])):
+                print(f"cluster {name}: peers anew, for {watched} are watched", file=sys.stderr)
+                cluster.ceph("osd", "down", "0", json=False)
+                cluster.wait_healthy()
+
+    @staticmethod
+    def watched_images(io):
+        for name in rbd.RBD().list(io):
+            try:
+                with rbd.Image(io, name, read_only=True) as image:
+                    if list(image.watchers_list()):
+                        yield name
+            except rbd.ImageNotFound:
+                pass
 
     @staticmethod
     def remove_image(io, name):
@@ -124,15 +151,20 @@ class Case(unittest.TestCase):
         os.unlink(path)
         return data
 
-    def wait_for(self, what, condition, timeout=90):
-        """What `condition` gives, once that is true."""
-        deadline = time.monotonic() + timeout
+    def wait_for(self, what, condition, timeout=90, killed=False):
+        """What `condition` gives, once that is true. `killed`: it needs images that a killed client had open."""
+        began, peered = time.monotonic(), False
         while True:
             found = condition()
             if found:
                 return found
-            if time.monotonic() > deadline:
-                self.fail(f"{what}: not after {timeout} s\n" + "\n".join(map(self.end_of_log, (self.pair.tokyo, self.pair.osaka))))
+            waited = time.monotonic() - began
+            if killed and waited > 40 and not peered:  # a watch ends after 30 s
+                peered = True
+                self.end_dead_watches()
+            if waited > timeout:
+                logs = map(self.end_of_log, (self.pair.tokyo, self.pair.osaka)) if hasattr(self, "pair") else ()
+                self.fail(f"{what}: not after {timeout} s\n" + "\n".join(logs))
             time.sleep(0.2)
 
     @staticmethod

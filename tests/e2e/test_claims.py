@@ -223,12 +223,12 @@ class Claims(ClaimCase):
                 process = there.killed_at(command, number)
                 self.assertEqual(process.returncode, -signal.SIGKILL)
                 self.wait_for("the restore", lambda: self.osaka.run(
-                    "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--same-volume", code=None).returncode == 0)
+                    "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", "--same-volume", code=None).returncode == 0, killed=True)
                 self.assert_same(self.restored_content(), state, "what came back")
                 self.assertEqual(there.claim_names(), ["orders"])
                 self.assertEqual(there.volume("orders")["spec"]["persistentVolumeReclaimPolicy"], "Delete")
                 there.remove_claim("orders")
-                self.wait_for("the image to go", lambda: not rbd.RBD().list(self.io["b"]))
+                self.wait_for("the image to go", lambda: not rbd.RBD().list(self.io["b"]), killed=True)
 
     def test_what_is_in_the_way_is_named_and_put_aside_only_by_force(self):
         self.orders()
@@ -266,7 +266,7 @@ class Claims(ClaimCase):
                 self.assertEqual(process.returncode, -signal.SIGKILL)
                 # What a killed client held is Ceph's to end.
                 self.wait_for("the restore", lambda: self.osaka.run(
-                    "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", code=None).returncode == 0)
+                    "restore", "tokyo:" + ORDERS, "--to-pvc", "shop/orders", code=None).returncode == 0, killed=True)
                 self.assert_same(self.restored_content(), state, "what came back")
                 self.assertEqual(there.claim_names(), ["orders"])
                 self.assertEqual(there.volume("orders")["spec"]["persistentVolumeReclaimPolicy"], "Delete")
@@ -372,7 +372,7 @@ class Claims(ClaimCase):
                     there.remove_claim(name)
                 self.assertEqual(there.killed_at(command, number).returncode, -signal.SIGKILL)
                 # What a killed client held is Ceph's to end: until then that claim is left out.
-                self.wait_for("the restore", lambda: self.osaka.run(*command[3:], code=None).returncode == 0)
+                self.wait_for("the restore", lambda: self.osaka.run(*command[3:], code=None).returncode == 0, killed=True)
                 self.assertEqual(there.claim_names(), sorted(states))
                 for name, state in states.items():
                     self.assert_same(self.restored_content(name), state, name)

@@ -75,7 +75,7 @@ class Edges(DrillPlans, Case):
 
     def until(self, site, *args, timeout=90):
         """The command, repeated until it succeeds: what a killed client held is let go of after a while."""
-        return self.wait_for(" ".join(args), lambda: site.run(*args, code=None).returncode == 0, timeout=timeout)
+        return self.wait_for(" ".join(args), lambda: site.run(*args, code=None).returncode == 0, timeout=timeout, killed=True)
 
     def put_write(self):
         self.write(self.random.randrange(6) * MIB, self.random.randbytes(9000))
@@ -119,7 +119,7 @@ class Edges(DrillPlans, Case):
                     return True
                 except rbd.ImageBusy:  # a killed client's watch is Ceph's to end
                     return False
-            self.wait_for("the image of before to go", removed)
+            self.wait_for("the image of before to go", removed, killed=True)
 
         def check():
             if "back" not in rbd.RBD().list(self.io["b"]) or self.notes():

@@ -295,7 +295,7 @@ class Drills(ObjectCase):
         self.here.api.admin.delete(path)
         self.assertEqual(len(self.images()), 1)
         self.osaka.start_agent()
-        self.wait_for("it to go", lambda: not self.here.get(path), timeout=150)
+        self.wait_for("it to go", lambda: not self.here.get(path), timeout=150, killed=True)
         self.assertEqual(self.images(), [])
         self.assertEqual(self.reports(), [("k8s.tidemark.now", "interrupted")])
 

@@ -300,7 +300,7 @@ class Standby(Case):
             run.kill()
             run.wait()
         # Its watch and its lock are Ceph's to end.
-        self.wait_for("back", lambda: self.tokyo.run("standby", "failback", ASSET, code=None).returncode == 0)
+        self.wait_for("back", lambda: self.tokyo.run("standby", "failback", ASSET, code=None).returncode == 0, killed=True)
         self.assert_same(self.content(), there, "back")
         kept = [point for point in self.points() if "tidemark.discarded" in point["labels"]]
         self.assertTrue(kept)
