@@ -42,7 +42,8 @@ Result<std::unique_ptr<ClientConnection>> ClientConnection::open(const Origin& o
   TM_TRY(connection->cancel_, Event::create());
   connection->context_ = std::move(context);
   connection->response_bytes_max_ = options.response_bytes_max;
-  const std::stop_callback on_stop(stop, [&] { connection->cancel_->set(); });
+  // Not by way of `connection`, which has moved into the result when the callback ends.
+  const std::stop_callback on_stop(stop, [&cancel = *connection->cancel_] { cancel.set(); });
   TM_DO(connection->connect(origin, options));
   return connection;
 }

@@ -112,7 +112,8 @@ Result<std::unique_ptr<PooledConnection>> HttpPool::open(TlsContext context,
   auto connection = std::make_unique<PooledConnection>();
   TM_TRY(connection->cancel, Event::create());
   connection->generation = context.generation;
-  const std::stop_callback on_stop(stop, [&] { connection->cancel->set(); });
+  // Not by way of `connection`, which has moved into the result when the callback ends.
+  const std::stop_callback on_stop(stop, [&cancel = *connection->cancel] { cancel.set(); });
   const microseconds limit = uptime() + options_.connect_timeout;
   TM_DO(connect(*connection, context, deadline ? std::min(limit, *deadline) : limit));
   return connection;
