@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 
 #include "base/result.h"
 
@@ -14,7 +15,7 @@ struct PointHooks {
 };
 
 // Sees to it that `after` is run once, however the moment ends, where `before` was tried: what was
-// half frozen must thaw.
+// half frozen must thaw. Safe from any thread; one hook runs at a time, so end() waits for begin().
 class HookedMoment {
  public:
   // `hooks` must outlive it.
@@ -28,7 +29,8 @@ class HookedMoment {
 
  private:
   const PointHooks& hooks_;
-  bool open_ = false;
+  std::mutex mutex_;
+  bool open_ = false;  // guarded by mutex_
 };
 
 }  // namespace tidemark

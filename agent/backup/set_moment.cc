@@ -19,7 +19,6 @@ void SetMoment::fail(const Error& error) {
 }
 
 void SetMoment::thaw() {
-  const std::lock_guard lock(hooks_mutex_);
   ignore_error(hooks_.end(), "the set has failed already");
 }
 
@@ -101,10 +100,7 @@ std::optional<Error> SetMoment::missed() const {
 SetMember::~SetMember() { end(Error(ErrorCode::cancelled, "a member of the set ended")); }
 
 Status SetMember::ready() {
-  return set_.meet(SetMoment::kReady, set_.options_.limit, [this] {
-    const std::lock_guard lock(set_.hooks_mutex_);
-    return set_.hooks_.begin();
-  });
+  return set_.meet(SetMoment::kReady, set_.options_.limit, [this] { return set_.hooks_.begin(); });
 }
 
 Status SetMember::held() {
@@ -127,10 +123,7 @@ Status SetMember::taken(const Status& snapshot, bool frozen) {
     set_.frozen_ = set_.frozen_ && frozen;
   }
   const auto over = [this]() -> Status {
-    {
-      const std::lock_guard lock(set_.hooks_mutex_);
-      TM_DO(set_.hooks_.end());
-    }
+    TM_DO(set_.hooks_.end());
     if (set_.options_.on_past) set_.options_.on_past();
     return {};
   };

@@ -77,8 +77,7 @@ class SetMoment {
 
   const Options options_;
   Clock& clock_;
-  std::mutex hooks_mutex_;
-  HookedMoment hooks_;  // guarded by hooks_mutex_: of the last one at a meeting, or of who failed
+  HookedMoment hooks_;  // run by the last one at a meeting, or by who failed
   mutable std::mutex mutex_;
   std::condition_variable_any change_;
   std::array<std::size_t, kMeetings> came_{};  // guarded by mutex_, as is the rest

@@ -12,6 +12,8 @@ namespace {
 
 using Rows = std::vector<PointRow>;
 
+bool is_out(const PointRow& row) { return row.deleted || is_discarded(row.point.record); }
+
 class Chooser {
  public:
   Chooser(const DrillConfig& plan, Timestamp now, std::uint64_t seed) : plan_(plan), random_(seed) {
@@ -62,8 +64,7 @@ Result<std::vector<DrillChoice>> covered_assets(PointStore& store, const DrillCo
 // Usable points, by the instants that they are of.
 Result<Rows> points_of(PointStore& store, const DrillChoice& choice) {
   TM_TRY(Rows rows, store.points(choice.site, choice.asset));
-  std::erase_if(rows,
-                [](const PointRow& row) { return row.deleted || is_discarded(row.point.record); });
+  std::erase_if(rows, is_out);
   std::ranges::stable_sort(rows, {}, time_of);
   return rows;
 }
@@ -90,8 +91,7 @@ Status choose_set(PointStore& store, const DrillConfig& plan, Chooser& chooser,
     if (!rows.empty()) choice.newest = time_of(rows.back());
   }
   TM_TRY(Rows rows, store.points("", ""));
-  std::erase_if(rows,
-                [](const PointRow& row) { return row.deleted || is_discarded(row.point.record); });
+  std::erase_if(rows, is_out);
   std::vector<Members> sets;
   for (const SetView& set : sets_of(rows)) {
     if (!set.complete()) continue;

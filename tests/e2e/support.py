@@ -68,8 +68,7 @@ class Case(unittest.TestCase):
     def remove_free_images(self, io):
         """Those that nobody has open; the others' names."""
         busy = []
-        for namespace in ["", *rbd.RBD().namespace_list(io)]:
-            io.set_namespace(namespace)
+        for _ in self.namespaces(io):
             for left in (2, 1, 0):  # children before parents
                 for name in rbd.RBD().list(io):
                     try:
@@ -78,8 +77,15 @@ class Case(unittest.TestCase):
                         pass
                     except rbd.ImageBusy:
                         busy += [name] if left == 0 else []
-        io.set_namespace("")
         return busy
+
+    @staticmethod
+    def namespaces(io):
+        """The pool's, each in force for `io` in its turn; the default one is first, and again in force at the end."""
+        for namespace in ["", *rbd.RBD().namespace_list(io)]:
+            io.set_namespace(namespace)
+            yield namespace
+        io.set_namespace("")
 
     def end_dead_watches(self):
         """Ceph 16 now and then forgets to end the watch of a client that was killed while it opened an image (one
@@ -90,15 +96,15 @@ class Case(unittest.TestCase):
                 cluster.ceph("osd", "down", "0", json=False)
                 cluster.wait_healthy()
 
-    @staticmethod
-    def watched_images(io):
-        for name in rbd.RBD().list(io):
-            try:
-                with rbd.Image(io, name, read_only=True) as image:
-                    if list(image.watchers_list()):
-                        yield name
-            except rbd.ImageNotFound:
-                pass
+    def watched_images(self, io):
+        for _ in self.namespaces(io):
+            for name in rbd.RBD().list(io):
+                try:
+                    with rbd.Image(io, name, read_only=True) as image:
+                        if list(image.watchers_list()):
+                            yield name
+                except rbd.ImageNotFound:
+                    pass
 
     @staticmethod
     def remove_image(io, name):

@@ -1,7 +1,6 @@
 // Connections that are called off at any moment of being made. What is looked for is a crash, or a
 // race that the thread sanitizer sees.
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -10,39 +9,10 @@
 
 #include "tests/transport/fixture.h"
 #include "transport/http_pool.h"
+#include "transport/socket.h"
 
 namespace tidemark::testing {
 namespace {
-
-// Takes connections and lets go of them.
-class Listener {
- public:
-  Listener() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    auto* const generic = reinterpret_cast<sockaddr*>(&at);
-    EXPECT_EQ(::bind(socket_.get(), generic, size), 0);
-    EXPECT_EQ(::listen(socket_.get(), 64), 0);
-    EXPECT_EQ(::getsockname(socket_.get(), generic, &size), 0);
-    port_ = ntohs(at.sin_port);
-  }
-  std::uint16_t port() const { return port_; }
-
- private:
-  void serve(const std::stop_token& stop) const {
-    while (!stop.stop_requested()) {
-      pollfd waiting{socket_.get(), POLLIN, 0};
-      ::poll(&waiting, 1, 10);
-      const Fd taken(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    }
-  }
-
-  Fd socket_;
-  std::uint16_t port_ = 0;
-  std::jthread thread_{[this](const std::stop_token& stop) { serve(stop); }};
-};
 
 // Runs `attempt` again and again, each time called off after a moment of up to twice what one
 // takes.
@@ -75,9 +45,17 @@ void call_off(int rounds, const std::function<Status(std::stop_token)>& attempt)
 }
 
 TEST(CallOff, AConnectionOfAPool) {
-  const Listener listener;
+  const auto listener = net::listen_tcp("127.0.0.1", 0);
+  ASSERT_TRUE(listener);
+  // Takes connections and lets go of them.
+  const std::jthread taking([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      pollfd waiting{listener->get(), POLLIN, 0};
+      if (::poll(&waiting, 1, 10) == 1) const Fd taken(::accept(listener->get(), nullptr, nullptr));
+    }
+  });
   net::HttpPoolOptions options;
-  options.origin = {"127.0.0.1", listener.port(), "127.0.0.1", false};
+  options.origin = {"127.0.0.1", *net::local_port(listener->get()), "127.0.0.1", false};
   options.connect_timeout = options.stall_timeout = std::chrono::seconds(10);
   net::HttpPool pool(options);
   call_off(4000, [&](std::stop_token stop) -> Status {
